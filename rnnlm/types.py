@@ -1,0 +1,48 @@
+"""Dimension letters and named tensor types, used in every signature.
+
+B rows (or lanes)   T time steps   D input size   H hidden size   V vocabulary   N packed positions   L layers
+
+The annotations cost nothing at run time; the tests check every call against them
+(`--jaxtyping-packages=rnnlm,beartype.beartype`). They stay out of compiled code, where the check breaks graphs.
+"""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+TokenIds = Int[Tensor, "B T"]
+Lengths = Int[Tensor, " B"]
+Mask = Bool[Tensor, "B T"]
+
+LayerInputs = Float[Tensor, "B T D"]
+LayerOutputs = Float[Tensor, "B T H"]
+StepInputs = Float[Tensor, "B D"]
+StepOutputs = Float[Tensor, "B H"]
+
+PackedInputs = Float[Tensor, "N D"]
+PackedHidden = Float[Tensor, "N H"]
+PackedTargets = Int[Tensor, " N"]
+PackedLogprobs = Float[Tensor, " N"]
+
+StepTokens = Int[Tensor, " B"]
+StepLogits = Float[Tensor, "B V"]
+
+# A recurrent state is a tuple of tensors with the batch first, so that resetting a lane, reordering a beam and
+# writing a checkpoint are one generic index operation for every kind of network.
+State = tuple[Tensor, ...]
+
+__all__ = [
+    "LayerInputs",
+    "LayerOutputs",
+    "Lengths",
+    "Mask",
+    "PackedHidden",
+    "PackedInputs",
+    "PackedLogprobs",
+    "PackedTargets",
+    "State",
+    "StepInputs",
+    "StepLogits",
+    "StepOutputs",
+    "StepTokens",
+    "TokenIds",
+]
