@@ -1,0 +1,1 @@
+"""Recurrent language models over text: train, score, generate."""

@@ -1,0 +1,184 @@
+"""Configuration is data: plain dicts to frozen, typed dataclasses and back, with every problem reported at once.
+
+The dicts come from Hydra (`jobs`), from a checkpoint's `config.json` (no Hydra involved) or from a test. A dict may
+carry `_target_`, the import path of its config class; that is how one slot takes an LSTM or a GRU. A target is only
+accepted below a trusted prefix, when it is a config class, and when it fits the slot. Nothing is built here:
+a config's own `build(...)` makes modules later.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar, dataclass_transform
+
+import pydantic
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from rnnlm.errors import ConfigError
+
+TARGET = "_target_"
+MISSING = "???"  # how OmegaConf writes a required value that nobody gave
+DEFAULT_TRUSTED = ("rnnlm.", "jobs.")
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field, dataclasses.field))
+def config(cls: type[T]) -> type[T]:
+    """Class decorator: a frozen dataclass with strict types; a string under a field documents it (see `--help`)."""
+    settings = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    return typing.cast(type[T], pydantic_dataclass(frozen=True, kw_only=True, config=settings)(cls))
+
+
+def from_dict(cls: type[T], data: Mapping[str, Any], *, trusted: tuple[str, ...] = DEFAULT_TRUSTED) -> T:
+    """Build `cls` from plain data, or raise one ConfigError that lists every problem with its dotted path."""
+    problems: list[str] = []
+    built = _build(cls, data, "", trusted, problems)
+    if problems:
+        raise ConfigError(problems)
+    return typing.cast(T, built)
+
+
+def to_dict(instance: Any) -> dict[str, Any]:
+    """The inverse of `from_dict`: plain JSON-ready data in which every dict names its `_target_`."""
+    cls = type(instance)
+    result: dict[str, Any] = {TARGET: f"{cls.__module__}.{cls.__qualname__}"}
+    for field in dataclasses.fields(instance):
+        result[field.name] = _plain(getattr(instance, field.name))
+    return result
+
+
+def field_docs(cls: type[Any]) -> dict[str, str]:
+    """Field name -> what its docstring says."""
+    fields = getattr(cls, "__pydantic_fields__", {})
+    return {name: " ".join((info.description or "").split()) for name, info in fields.items()}
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts to dotted paths, for comparing and for showing."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{path}."))
+        else:
+            flat[path] = value
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`path: old -> new` for each dotted path at which two nested dicts differ."""
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{path}: {before.get(path, 'absent')!r} -> {after.get(path, 'absent')!r}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_dict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(cls: type[Any], data: Mapping[str, Any], path: str, trusted: tuple[str, ...], problems: list[str]) -> Any:
+    """The instance, or None after adding to `problems`."""
+    if TARGET in data:
+        target = _resolve(data[TARGET], cls, _join(path, TARGET), trusted, problems)
+        if target is None:
+            return None
+        cls = target
+    hints = typing.get_type_hints(cls, include_extras=False)
+    values: dict[str, Any] = {}
+    failed: set[str] = set()
+    for name, value in data.items():
+        if name == TARGET or (isinstance(value, str) and value == MISSING):
+            continue
+        count = len(problems)
+        values[name] = _build_value(hints.get(name), value, _join(path, name), trusted, problems)
+        if len(problems) > count:
+            failed.add(name)
+    return _validate(cls, values, failed, path, problems)
+
+
+def _build_value(hint: Any, value: Any, path: str, trusted: tuple[str, ...], problems: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        slot = _config_class(hint)
+        if slot is None and TARGET not in value:
+            return dict(value)
+        return _build(slot or object, value, path, trusted, problems)
+    if isinstance(value, (list, tuple)):
+        arguments = typing.get_args(hint)
+        item_hint = arguments[0] if arguments else None
+        items = [_build_value(item_hint, item, f"{path}[{i}]", trusted, problems) for i, item in enumerate(value)]
+        return tuple(items) if typing.get_origin(hint) is tuple else items
+    return value
+
+
+def _validate(cls: type[Any], values: dict[str, Any], failed: set[str], path: str, problems: list[str]) -> Any:
+    try:
+        return cls(**values)
+    except pydantic.ValidationError as error:
+        names = [field.name for field in dataclasses.fields(cls)]
+        for detail in error.errors(include_url=False):
+            where = detail["loc"]
+            if where and where[0] in failed:
+                continue  # said already, closer to the cause
+            problems.append(_describe(detail, cls, names, _join(path, *map(str, where))))
+        return None
+
+
+def _describe(detail: Any, cls: type[Any], names: list[str], path: str) -> str:
+    kind, given = detail["type"], detail.get("input")
+    if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
+        name = str(detail["loc"][-1])
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(names)}"
+        return f"{path}: unknown field of {cls.__name__}; {hint}"
+    if kind in {"missing", "missing_argument", "missing_keyword_only_argument"}:
+        return f"{path}: required, but missing; set {path}=..."
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if kind == "value_error":
+        return f"{path}: {message}" if path else message
+    return f"{path}: {message[0].lower()}{message[1:]}, got {given!r}"
+
+
+def _resolve(target: Any, slot: type[Any], path: str, trusted: tuple[str, ...], problems: list[str]) -> Any:
+    """The config class a `_target_` names, or None after saying why not. Only trusted modules are ever imported."""
+    if not isinstance(target, str) or not target.startswith(trusted):
+        problems.append(f"{path}: {target!r} is not below a trusted prefix ({', '.join(trusted)})")
+        return None
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError as error:
+        problems.append(f"{path}: cannot import {target!r}: {error}")
+        return None
+    if not isinstance(found, type) or not hasattr(found, "__pydantic_fields__"):
+        problems.append(f"{path}: {target!r} is not a config class")
+        return None
+    if not issubclass(found, slot):
+        problems.append(f"{path}: {class_name} does not fit here, a {slot.__name__} is needed")
+        return None
+    return found
+
+
+def _config_class(hint: Any) -> type[Any] | None:
+    """The config class a type hint stands for, looking through `X | None`."""
+    if typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        found = [c for c in map(_config_class, typing.get_args(hint)) if c is not None]
+        return found[0] if len(found) == 1 else None
+    return hint if isinstance(hint, type) and hasattr(hint, "__pydantic_fields__") else None
+
+
+def _join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)

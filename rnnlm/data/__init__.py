@@ -1,0 +1,1 @@
+"""Corpora, tokenizers, token tables, batches and streams. No network, no training."""

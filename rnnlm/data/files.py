@@ -1,0 +1,108 @@
+"""Which files a path stands for: a file, a folder (searched to any depth), or a glob; local or by URI."""
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow.fs as pafs
+
+from rnnlm.errors import DataError, Place
+from rnnlm.storage import Location, open_location
+
+GLOB_SIGNS = "*?["
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What a file looked like when it was listed; another stamp means other content."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def expand_paths(path: str | Sequence[str], suffixes: tuple[str, ...]) -> list[str]:
+    """The files that `path` (or each of several) stands for, each once, sorted within a path.
+
+    In a folder only names with one of `suffixes` count, and nothing below a name that starts with `_` or `.`, the
+    sign of records and unfinished work. Raises DataError if a path stands for nothing or for a file twice.
+    """
+    files: list[str] = []
+    for one in [path] if isinstance(path, str) else path:
+        files.extend(_expand(one, suffixes))
+    seen: set[str] = set()
+    for file in files:
+        if file in seen:
+            raise DataError("the same file is given twice", where=Place(file), todo="name each file once")
+        seen.add(file)
+    if not files:
+        raise DataError("no path was given", todo="set corpus.path=...")
+    return files
+
+
+def stamp(path: str) -> FileStamp:
+    """Size and time of last change of a listed file."""
+    info = open_location(path).info()
+    if info.type == pafs.FileType.NotFound:
+        raise DataError("the file is gone", where=Place(path), todo="was it deleted after it was listed?")
+    return FileStamp(path, info.size or 0, info.mtime_ns or 0)
+
+
+def _expand(path: str, suffixes: tuple[str, ...]) -> list[str]:
+    if any(sign in path for sign in GLOB_SIGNS):
+        return _expand_glob(path)
+    location = open_location(path)
+    kind = location.info().type
+    if kind == pafs.FileType.NotFound:
+        raise DataError(f"there is no file or folder {path}", todo="check the path")
+    if kind == pafs.FileType.File:
+        return [_uri(location, location.path)]
+    found = [
+        _uri(location, info.path)
+        for info in location.filesystem.get_file_info(pafs.FileSelector(location.path, recursive=True))
+        if info.type == pafs.FileType.File
+        and info.path.endswith(suffixes)
+        and not _hidden(info.path[len(location.path) :])
+    ]
+    if not found:
+        raise DataError(f"the folder {path} holds no file that ends in {' or '.join(suffixes)}", todo="check the path")
+    return sorted(found)
+
+
+def _expand_glob(pattern: str) -> list[str]:
+    fixed = pattern[: min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)]
+    folder = open_location(fixed.rpartition("/")[0] or ("/" if fixed.startswith("/") else "."))
+    full = folder.path.rstrip("/") + "/" + pattern[len(fixed.rpartition("/")[0]) :].lstrip("/")
+    selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
+    found = [
+        _uri(folder, info.path)
+        for info in folder.filesystem.get_file_info(selector)
+        if info.type == pafs.FileType.File and _matches(info.path, full)
+    ]
+    if not found:
+        raise DataError(f"no file matches {pattern}", todo="check the pattern")
+    return sorted(found)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Glob by path component: `*` stays within a name, `**` crosses folders."""
+    return _match_parts(path.split("/"), pattern.split("/"))
+
+
+def _match_parts(parts: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_match_parts(parts[skip:], patterns[1:]) for skip in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], patterns[0]) and _match_parts(parts[1:], patterns[1:])
+
+
+def _hidden(relative: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in relative.strip("/").split("/"))
+
+
+def _uri(location: Location, path: str) -> str:
+    if location.is_local:
+        return path
+    scheme = location.uri.partition("://")[0]
+    return f"{scheme}://{path}"

@@ -1,0 +1,1 @@
+"""Corpus formats, one a file. To add one: a file here and a YAML in conf/corpus."""

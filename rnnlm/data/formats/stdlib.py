@@ -1,0 +1,44 @@
+"""The corpus every machine already has: the standard library of the Python that runs this."""
+
+import platform
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from rnnlm.config import config
+from rnnlm.data.formats.base import CorpusConfig, Listing, Unit
+from rnnlm.data.formats.parquet import ParquetCorpus
+from rnnlm.data.stdlib import CORPUS_VERSION, build_stdlib_corpus
+from rnnlm.storage import Location, open_location
+
+
+@config
+class StdlibCorpus(CorpusConfig):
+    """Documentation, docstrings and sources of CPython's standard library; built on first use, then read as Parquet."""
+
+    folder: str = "outputs/corpus"
+    "Where the Parquet files are built, below a folder named after the Python version."
+    split: Literal["train", "valid", "test", "all"] = Field(default="train")
+    "Which part; a module is in one part as a whole."
+
+    def location(self) -> Location:
+        """The folder of this Python version's corpus."""
+        name = f"stdlib-{platform.python_implementation().lower()}-{platform.python_version()}-v{CORPUS_VERSION}"
+        return open_location(self.folder).join(name)
+
+    def list_units(self) -> Listing:
+        folder = self.location()
+        if not folder.join("card.json").exists():
+            build_stdlib_corpus(folder)
+        return self._parquet().list_units()
+
+    def read_unit(self, unit: Unit, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+        return self._parquet().read_unit(unit, schema, columns)
+
+    def _parquet(self) -> ParquetCorpus:
+        splits = ("train", "valid", "test") if self.split == "all" else (self.split,)
+        paths = [self.location().join(f"{split}.parquet") for split in splits]
+        return ParquetCorpus(
+            path=[file.path if file.is_local else file.uri for file in paths], text_column=self.text_column
+        )

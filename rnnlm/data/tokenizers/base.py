@@ -1,0 +1,87 @@
+"""What every tokenizer gives. On disk it is `tokenizer.model`, its content, and `tokenizer.json`, its card."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnlm.config import config
+from rnnlm.storage import Location
+
+MODEL_FILE = "tokenizer.model"
+CARD_FILE = "tokenizer.json"
+SAMPLE_TEXTS = 1000  # texts a card's figures are measured on
+
+Ids = npt.NDArray[np.int32]
+
+
+@config
+class TokenizerConfig:
+    """Base of the configs in conf/tokenizer."""
+
+    def train(self, texts: Iterable[str]) -> "Tokenizer":
+        """Learn a vocabulary from `texts`, read once. Raises TokenizerError if there is too little of it."""
+        raise NotImplementedError
+
+
+class Tokenizer(ABC):
+    """Token ids are 0 to `vocab_size` - 1. `bos_id` starts a sequence and is never predicted, `eos_id` ends it."""
+
+    kind: str
+    vocab_size: int
+    bos_id: int
+    eos_id: int
+    unk_id: int
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[Ids]:
+        """The ids of each text, without bos and eos."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some ids; bos and eos give nothing."""
+
+    @abstractmethod
+    def piece(self, token: int) -> str:
+        """How a token is written."""
+
+    @abstractmethod
+    def model_bytes(self) -> bytes:
+        """The content of `tokenizer.model`, all that is needed to make this tokenizer again."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of kind and content; equal fingerprints give equal ids."""
+        return hashlib.sha256(self.kind.encode() + b"\0" + self.model_bytes()).hexdigest()
+
+    def card(self, texts: Sequence[str] = ()) -> dict[str, Any]:
+        """What a person wants to know of it; the figures are measured on the first thousand of `texts`."""
+        card: dict[str, Any] = {
+            "kind": self.kind,
+            "vocab_size": self.vocab_size,
+            "bos_id": self.bos_id,
+            "eos_id": self.eos_id,
+            "unk_id": self.unk_id,
+            "fingerprint": self.fingerprint,
+        }
+        sample = list(texts[:SAMPLE_TEXTS])
+        if sample:
+            encoded = self.encode(sample)
+            num_tokens = max(1, sum(map(len, encoded)))
+            num_bytes = sum(len(text.encode()) for text in sample)
+            restored = sum(self.decode(ids.tolist()) == text for ids, text in zip(encoded, sample, strict=True))
+            card["sample"] = {
+                "texts": len(sample),
+                "bytes_per_token": round(num_bytes / num_tokens, 4),
+                "unknown_share": round(sum(int((ids == self.unk_id).sum()) for ids in encoded) / num_tokens, 6),
+                "restored_share": round(restored / len(sample), 4),
+            }
+        return card
+
+    def save(self, folder: Location, *, sample: Sequence[str] = ()) -> None:
+        """Write the model, then the card: a folder with a card is complete."""
+        folder.join(MODEL_FILE).write_bytes(self.model_bytes())
+        folder.join(CARD_FILE).write_json(self.card(sample))

@@ -1,0 +1,105 @@
+"""Subwords by SentencePiece (Kudo & Richardson 2018): unigram, bpe, char or word, lossless through byte fallback.
+
+Text is taken as it is: no normalisation, no folding of blanks, line feeds are characters like others. So a text can be
+had back from its ids (save U+2581, SentencePiece's own sign for a blank), and bits per byte are about the real bytes.
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import sentencepiece as spm
+from pydantic import Field
+
+from rnnlm.config import config
+from rnnlm.data.tokenizers.base import Ids, Tokenizer, TokenizerConfig
+from rnnlm.errors import TokenizerError
+
+
+@config
+class SentencePieceConfig(TokenizerConfig):
+    """A SentencePiece model; special ids are 0 unknown, 1 bos, 2 eos, no padding."""
+
+    model_type: Literal["unigram", "bpe", "char", "word"] = "unigram"
+    "How pieces are found."
+    vocab_size: int = Field(default=8192, ge=8)
+    "Number of pieces, special ones and the 256 bytes included; for char an upper bound."
+    character_coverage: float = Field(default=0.9995, gt=0.0, le=1.0)
+    "Share of all characters that get a piece of their own; the others are written as bytes."
+    byte_fallback: bool = True
+    "Write unknown characters as UTF-8 bytes instead of losing them."
+    max_piece_length: int = Field(default=16, ge=1)
+    "Longest piece, in characters."
+    num_threads: int = Field(default=2, ge=1)
+    "Threads used in training."
+
+    def train(self, texts: Iterable[str]) -> "SentencePieceTokenizer":
+        model = io.BytesIO()
+        try:
+            spm.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=model,
+                model_type=self.model_type,
+                vocab_size=self.vocab_size,
+                character_coverage=self.character_coverage,
+                byte_fallback=self.byte_fallback,
+                max_sentencepiece_length=self.max_piece_length,
+                num_threads=self.num_threads,
+                hard_vocab_limit=self.model_type != "char",
+                normalization_rule_name="identity",
+                remove_extra_whitespaces=False,
+                allow_whitespace_only_pieces=True,
+                max_sentence_length=1 << 26,
+                unk_id=0,
+                bos_id=1,
+                eos_id=2,
+                pad_id=-1,
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            raise TokenizerError(
+                f"SentencePiece cannot train {self.vocab_size} {self.model_type} pieces on this text: {_reason(error)}",
+                todo="lower tokenizer.vocab_size or give more text",
+            ) from error
+        return SentencePieceTokenizer(model.getvalue())
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A trained SentencePiece model."""
+
+    kind = "sentencepiece"
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        try:
+            self._processor = spm.SentencePieceProcessor(model_proto=model)
+        except (RuntimeError, OSError) as error:
+            raise TokenizerError(f"not a SentencePiece model ({len(model)} bytes): {_reason(error)}") from error
+        self.vocab_size = self._processor.vocab_size()
+        self.bos_id = self._processor.bos_id()
+        self.eos_id = self._processor.eos_id()
+        self.unk_id = self._processor.unk_id()
+        if min(self.bos_id, self.eos_id) < 0:
+            raise TokenizerError("the SentencePiece model has no bos or no eos piece", todo="train it with both")
+
+    def encode(self, texts: Sequence[str]) -> list[Ids]:
+        # One thread: parallel work is spread over processes, each with one core.
+        encoded = self._processor.encode(list(texts), num_threads=1)
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._processor.decode([int(token) for token in ids])
+        return text
+
+    def piece(self, token: int) -> str:
+        text: str = self._processor.id_to_piece(token)
+        return text
+
+    def model_bytes(self) -> bytes:
+        return self._model
+
+
+def _reason(error: Exception) -> str:
+    """The last sentence of SentencePiece's message, which starts with a place in its own source."""
+    return str(error).strip().splitlines()[-1].rpartition("] ")[2]

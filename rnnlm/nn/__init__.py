@@ -1,0 +1,1 @@
+"""Parts of recurrent networks: cells, stacks, softmaxes. No data, no files, no loss over a corpus."""

@@ -1,0 +1,1 @@
+"""One recurrence a file. To add one: a file here and a YAML in conf/cell."""

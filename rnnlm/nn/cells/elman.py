@@ -1,0 +1,47 @@
+"""The simple recurrent network (Elman 1990, "Finding structure in time").
+
+    h_t = f(W x_t + U h_{t-1} + b)        f = tanh or relu
+
+W is `weight_ih_l0`, U is `weight_hh_l0`; V, which maps h_t to the vocabulary, is the softmax's. E, the embedding that
+makes x_t of a token, is the language model's. Names and layout of the weights are those of torch.nn.RNN, which also
+gives the fused kernel.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rnnlm.config import config
+from rnnlm.nn.cells.base import CellConfig, FusedCell
+from rnnlm.types import PackedInputs, State, StepInputs, StepOutputs
+
+
+@config
+class ElmanConfig(CellConfig):
+    """Elman's simple recurrent network."""
+
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+    "The function f."
+
+    def build(self, input_size: int) -> "Elman":
+        return Elman(input_size, self.hidden_size, self.nonlinearity)
+
+
+class Elman(FusedCell):
+    """State: (h,)."""
+
+    def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"]) -> None:
+        fused = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
+        super().__init__(fused, (hidden_size,))
+        self.activation = torch.tanh if nonlinearity == "tanh" else torch.relu
+
+    def project(self, inputs: PackedInputs) -> PackedInputs:
+        input_weight, _, input_bias, recurrent_bias = self.weights()
+        return F.linear(inputs, input_weight, input_bias + recurrent_bias)
+
+    def advance(self, projected: StepInputs, state: State) -> tuple[StepOutputs, State]:
+        _, recurrent_weight, _, _ = self.weights()
+        hidden = self.activation(torch.addmm(projected, state[0], recurrent_weight.t()))
+        return hidden, (hidden,)

@@ -1,0 +1,47 @@
+"""Gated recurrent unit (Cho et al. 2014, equations 5-8), with the reset gate applied after the recurrent product.
+
+    r, z, n = W x_t + b                      r', z', n' = U h_{t-1} + b'      (three blocks of H rows, in this order)
+    r = sigmoid(r + r')    z = sigmoid(z + z')    n = tanh(n + r * n')
+    h_t = (1 - z) * n + z * h_{t-1}
+
+Applying the reset after the product (v3 in cuDNN's words) lets one matrix product serve all gates. Names and layout
+of the weights are those of torch.nn.GRU, which also gives the fused kernel.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rnnlm.config import config
+from rnnlm.nn.cells.base import CellConfig, FusedCell
+from rnnlm.types import PackedInputs, State, StepInputs, StepOutputs
+
+
+@config
+class GRUConfig(CellConfig):
+    """Gated recurrent unit."""
+
+    def build(self, input_size: int) -> "GRU":
+        return GRU(input_size, self.hidden_size)
+
+
+class GRU(FusedCell):
+    """State: (h,)."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(nn.GRU(input_size, hidden_size, batch_first=True), (hidden_size,))
+
+    def project(self, inputs: PackedInputs) -> PackedInputs:
+        input_weight, _, input_bias, _ = self.weights()
+        return F.linear(inputs, input_weight, input_bias)
+
+    def advance(self, projected: StepInputs, state: State) -> tuple[StepOutputs, State]:
+        hidden = state[0]
+        _, recurrent_weight, _, recurrent_bias = self.weights()
+        recurrent = F.linear(hidden, recurrent_weight, recurrent_bias)
+        input_reset, input_keep, input_new = projected.chunk(3, dim=1)
+        hidden_reset, hidden_keep, hidden_new = recurrent.chunk(3, dim=1)
+        keep = (input_keep + hidden_keep).sigmoid()
+        new = torch.addcmul(input_new, (input_reset + hidden_reset).sigmoid(), hidden_new).tanh()
+        hidden = torch.lerp(new, hidden, keep)
+        return hidden, (hidden,)

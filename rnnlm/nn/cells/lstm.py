@@ -1,0 +1,52 @@
+"""Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000).
+
+    i, f, g, o = W x_t + U h_{t-1} + b       (four blocks of H rows, in this order)
+    c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
+    h_t = sigmoid(o) * tanh(c_t)
+
+Names and layout of the weights are those of torch.nn.LSTM, which also gives the fused kernel. The forget gate's bias
+starts at 1, so that memory is kept until the network learns to drop it (Jozefowicz, Zaremba & Sutskever 2015, 4.2).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rnnlm.config import config
+from rnnlm.nn.cells.base import CellConfig, FusedCell
+from rnnlm.types import PackedInputs, State, StepInputs, StepOutputs
+
+
+@config
+class LSTMConfig(CellConfig):
+    """Long short-term memory."""
+
+    forget_bias: float = 1.0
+    "What the forget gate's bias starts at."
+
+    def build(self, input_size: int) -> "LSTM":
+        return LSTM(input_size, self.hidden_size, self.forget_bias)
+
+
+class LSTM(FusedCell):
+    """State: (h, c)."""
+
+    def __init__(self, input_size: int, hidden_size: int, forget_bias: float) -> None:
+        super().__init__(nn.LSTM(input_size, hidden_size, batch_first=True), (hidden_size, hidden_size))
+        _, _, input_bias, recurrent_bias = self.weights()
+        with torch.no_grad():
+            input_bias[hidden_size : 2 * hidden_size] = forget_bias
+            recurrent_bias[hidden_size : 2 * hidden_size] = 0.0
+
+    def project(self, inputs: PackedInputs) -> PackedInputs:
+        input_weight, _, input_bias, recurrent_bias = self.weights()
+        return F.linear(inputs, input_weight, input_bias + recurrent_bias)
+
+    def advance(self, projected: StepInputs, state: State) -> tuple[StepOutputs, State]:
+        hidden, cell = state
+        _, recurrent_weight, _, _ = self.weights()
+        gates = torch.addmm(projected, hidden, recurrent_weight.t())
+        write, keep, candidate, read = gates.chunk(4, dim=1)
+        cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), candidate.tanh())
+        hidden = read.sigmoid() * cell.tanh()
+        return hidden, (hidden, cell)

@@ -1,0 +1,102 @@
+"""The output layer: hidden states to a distribution over the vocabulary, without ever holding all of it.
+
+    P(v | h) = exp(V_v h + b_v) / sum_u exp(V_u h + b_u)
+
+A matrix of all positions by the whole vocabulary is what makes language models large and slow: 4,480 positions by
+33,000 words are 1.2 GB with their gradient. Here logits exist for `CHUNK` positions at a time, small enough to stay in
+the processor's cache; in training the gradients are formed in the same pass, since they need those logits too.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from rnnlm.config import config
+from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
+
+CHUNK = 256  # positions; larger chunks spill the logits to memory, smaller ones leave the matrix product too thin
+
+
+@config
+class SoftmaxConfig:
+    """The exact softmax over the whole vocabulary."""
+
+    tied: bool = True
+    "Use the embedding matrix as the output matrix (Press & Wolf 2017); sizes must be equal."
+    bias: bool = Field(default=True)
+    "Add a bias b, one number a vocabulary entry."
+
+    def build(self, hidden_size: int, embedding: nn.Embedding) -> "Softmax":
+        """`embedding` gives the vocabulary's size, and the output matrix if tied."""
+        weight = embedding.weight if self.tied else None
+        return Softmax(hidden_size, embedding.num_embeddings, tied_weight=weight, bias=self.bias)
+
+
+class Softmax(nn.Module):
+    """V is `weight` (V x H, shared with the embedding if tied), b is `bias`."""
+
+    def __init__(self, hidden_size: int, vocab_size: int, *, tied_weight: Tensor | None, bias: bool) -> None:
+        super().__init__()
+        if tied_weight is None:
+            tied_weight = nn.Parameter(torch.empty(vocab_size, hidden_size).normal_(std=hidden_size**-0.5))
+        self.weight = tied_weight
+        self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
+
+    def logits(self, hidden: StepOutputs) -> StepLogits:
+        """Unnormalised log-probabilities; for a few rows only (a step of generation)."""
+        return F.linear(hidden, self.weight, self.bias)
+
+    def logprobs(self, hidden: PackedHidden, targets: PackedTargets) -> PackedLogprobs:
+        """Natural-log probability of each target; no gradient."""
+        result = hidden.new_empty(len(targets))
+        with torch.no_grad():
+            for start in range(0, len(targets), CHUNK):
+                part = slice(start, start + CHUNK)
+                logits = F.linear(hidden[part], self.weight, self.bias)
+                result[part] = logits.gather(1, targets[part, None]).squeeze(1) - logits.logsumexp(1)
+        return result
+
+    def nll_sum(self, hidden: PackedHidden, targets: PackedTargets) -> Tensor:
+        """Sum of -log P(target) in nats, as one differentiable float64 number."""
+        loss: Tensor = _FusedNll.apply(hidden, self.weight, self.bias, targets)
+        return loss
+
+
+class _FusedNll(torch.autograd.Function):
+    """Projection, softmax, loss and all their gradients in one pass over chunks of positions."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        wanted = any(ctx.needs_input_grad)
+        hidden_grad = torch.empty_like(hidden) if wanted else None
+        weight_grad = torch.zeros_like(weight) if wanted else None
+        bias_grad = torch.zeros_like(bias) if wanted and bias is not None else None
+        for start in range(0, len(targets), CHUNK):
+            part = slice(start, start + CHUNK)
+            target = targets[part, None]
+            logits = F.linear(hidden[part], weight, bias)
+            log_normaliser = logits.logsumexp(1, keepdim=True)
+            total += (log_normaliser - logits.gather(1, target)).sum(dtype=torch.float64)
+            if hidden_grad is None or weight_grad is None:
+                continue
+            # d nll / d logits = softmax - one_hot(target), made in place of the logits.
+            error = logits.sub_(log_normaliser).exp_()
+            error.scatter_add_(1, target, error.new_full(target.shape, -1.0))
+            torch.mm(error, weight, out=hidden_grad[part])
+            weight_grad.addmm_(error.t(), hidden[part])
+            if bias_grad is not None:
+                bias_grad += error.sum(0)
+        ctx.save_for_backward(*(g for g in (hidden_grad, weight_grad, bias_grad) if g is not None))
+        ctx.has_bias = bias_grad is not None
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        scale = grad_outputs[0]
+        gradients = [gradient.mul(scale.to(gradient.dtype)) for gradient in ctx.saved_tensors]
+        hidden_grad, weight_grad = gradients[:2]
+        return hidden_grad, weight_grad, gradients[2] if ctx.has_bias else None, None
