@@ -26,8 +26,8 @@ from rnnlm.types import Mask, TokenIds
 
 @dataclass(frozen=True)
 class Window:
-    """T positions of this rank's lanes. `fresh` marks lanes whose first position starts a document; `mask` is False
-    where a lane ran past the end of the epoch and repeats its beginning."""
+    """T positions of this rank's lanes. `fresh` marks lanes that begin with the initial state instead of the carried
+    one; `mask` is False where a lane ran past the end of the epoch and repeats its beginning."""
 
     inputs: TokenIds
     targets: TokenIds
@@ -37,7 +37,8 @@ class Window:
 
 class LaneStream:
     """See the module's docstring. `shuffle=False` keeps the documents in their order (the standard for word-level
-    benchmarks, whose documents are consecutive lines)."""
+    benchmarks, whose documents are consecutive lines). With `fresh`, a lane whose window begins with a new document
+    begins with the initial state, so that the network also learns to start a text from nothing."""
 
     def __init__(
         self,
@@ -49,12 +50,13 @@ class LaneStream:
         eos_id: int,
         seed: int = 0,
         shuffle: bool = False,
+        fresh: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         assert num_lanes % world_size == 0, "lanes are dealt evenly to the ranks"
         self._table, self._window, self._seed, self._shuffle = table, window, seed, shuffle
-        self._bos_id, self._eos_id = bos_id, eos_id
+        self._bos_id, self._eos_id, self._fresh = bos_id, eos_id, fresh
         self._lane_length = ceil(table.num_targets / num_lanes)
         self._lane_starts = np.arange(rank, num_lanes, world_size, dtype=np.int64) * self._lane_length
         self.epoch = self.position = 0
@@ -106,5 +108,5 @@ class LaneStream:
             inputs=torch.from_numpy(inputs.astype(np.int64)),
             targets=torch.from_numpy(targets.astype(np.int64)),
             mask=torch.from_numpy(positions < total),
-            fresh=torch.from_numpy(within[:, 0] == 0),
+            fresh=torch.from_numpy((within[:, 0] == 0) & self._fresh),
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rnnlm.data.files import expand_paths
@@ -82,7 +83,7 @@ def read_token_table(path: str, tokenizer: Tokenizer) -> TokenTable:
         for chunk in table.column("tokens").chunks:
             parts.append(chunk.flatten().to_numpy())
             lengths.append(np.asarray(chunk.value_lengths().fill_null(0), dtype=np.int64))
-        num_bytes += pa.compute.sum(table.column("num_bytes")).as_py() or 0
+        num_bytes += pc.sum(table.column("num_bytes")).as_py() or 0
     every = np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
     every = every[every > 0]
     if not len(every):

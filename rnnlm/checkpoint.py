@@ -1,0 +1,195 @@
+"""A checkpoint: a folder that holds everything needed to use a model, and to go on training it.
+
+    config.json            format version, the task's config, vocabulary size, SHA-256 of the weights, how far trained
+    weights.safetensors    the network's parameters
+    tokenizer.model/.json  the tokenizer
+    training.json          step, position in the stream, random state, best validation (only needed to go on)
+    training.safetensors   optimizer moments and the lanes' hidden states (only needed to go on)
+
+No pickle anywhere: reading a foreign checkpoint runs none of its code. `config.json` is written last, so a folder
+without it is unfinished. A run folder points at its checkpoints with `checkpoints/index.json`.
+"""
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from rnnlm.config import from_dict, to_dict
+from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
+from rnnlm.errors import CheckpointError, RnnlmError
+from rnnlm.storage import Location, open_location
+from rnnlm.tasks.base import TaskConfig
+
+FORMAT_VERSION = 1
+CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+TRAINING_JSON, TRAINING_TENSORS = "training.json", "training.safetensors"
+INDEX = "checkpoints/index.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model ready for use (in evaluation mode), with its task, tokenizer and identity."""
+
+    task: TaskConfig
+    model: nn.Module
+    tokenizer: Tokenizer
+    fingerprint: str  # SHA-256 over task, weights and tokenizer
+    trained: dict[str, Any]
+    location: Location
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What resuming needs beside the weights."""
+
+    values: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def save_checkpoint(
+    folder: Location,
+    *,
+    task: TaskConfig,
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    trained: dict[str, Any],
+    training: TrainingState | None = None,
+) -> None:
+    """Write all files; the folder counts only once `config.json`, the last, is there."""
+    weights = safetensors.torch.save(_unshared(model))
+    folder.join(WEIGHTS).write_bytes(weights)
+    tokenizer.save(folder)
+    if training is not None:
+        folder.join(TRAINING_TENSORS).write_bytes(safetensors.torch.save(training.tensors))
+        folder.join(TRAINING_JSON).write_json(training.values)
+    folder.join(CONFIG).write_json(
+        {
+            "format_version": FORMAT_VERSION,
+            "task": to_dict(task),
+            "vocab_size": tokenizer.vocab_size,
+            "tokenizer": tokenizer.fingerprint,
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "trained": trained,
+        }
+    )
+
+
+def load_checkpoint(path: str) -> Checkpoint:
+    """Read a checkpoint folder, or the best checkpoint of a run folder. Raises CheckpointError with the cure."""
+    folder = resolve_checkpoint(path)
+    card = folder.join(CONFIG).read_json()
+    if card.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder.uri} has format version {card.get('format_version')}, this rnnlm reads {FORMAT_VERSION}",
+            todo="use the rnnlm it was written with",
+        )
+    tokenizer = _load_matching_tokenizer(folder, card)
+    weights = _read(folder, WEIGHTS)
+    digest = hashlib.sha256(weights).hexdigest()
+    if digest != card["weights_sha256"]:
+        raise CheckpointError(
+            f"{folder.join(WEIGHTS).uri} ({len(weights)} bytes) is not what was saved: it was changed or cut short",
+            todo="copy the checkpoint again",
+        )
+    task = from_dict(TaskConfig, card["task"])
+    model = task.build_model(tokenizer.vocab_size)
+    load_weights(model, weights, folder)
+    identity = json.dumps([card["task"], digest, tokenizer.fingerprint], sort_keys=True)
+    fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+    return Checkpoint(task, model.eval(), tokenizer, fingerprint, card.get("trained", {}), folder)
+
+
+def loaded(path: str) -> Checkpoint:
+    """`load_checkpoint`, but each checkpoint only once a process, however many parts of it ask."""
+    folder = resolve_checkpoint(path)
+    return _loaded(folder.path if folder.is_local else folder.uri, folder.join(CONFIG).info().mtime_ns)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(path: str, mtime_ns: int | None) -> Checkpoint:  # noqa: ARG001 - a rewritten checkpoint is another key
+    return load_checkpoint(path)
+
+
+def load_weights(model: nn.Module, weights: bytes, folder: Location) -> None:
+    """Fill `model` with the content of a weights file; tied parameters are stored once."""
+    try:
+        tensors = safetensors.torch.load(weights)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the weights in {folder.uri} do not fit: {str(error).splitlines()[-1].strip()}",
+            todo="were config.json and weights.safetensors written by the same run?",
+        ) from error
+    absent = sorted(set(missing) - set(_shared_names(model)))
+    if absent or unexpected:
+        raise CheckpointError(
+            f"the weights in {folder.uri} do not fit: missing {absent[:3]}, unexpected {sorted(unexpected)[:3]}",
+            todo="were config.json and weights.safetensors written by the same run?",
+        )
+
+
+def load_training_state(folder: Location) -> TrainingState:
+    """What `save_checkpoint` was given as `training`."""
+    if not folder.join(TRAINING_JSON).exists():
+        raise CheckpointError(f"{folder.uri} holds no training state", todo="start a new run")
+    try:
+        tensors = safetensors.torch.load(_read(folder, TRAINING_TENSORS))
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder.join(TRAINING_TENSORS).uri} is damaged: {error}") from error
+    return TrainingState(folder.join(TRAINING_JSON).read_json(), tensors)
+
+
+def resolve_checkpoint(path: str, which: str = "best") -> Location:
+    """The folder of a checkpoint, given itself or a run folder (then its best, or its `last`)."""
+    location = open_location(path)
+    if location.join(CONFIG).exists():
+        return location
+    index = location.join(INDEX)
+    if not index.exists():
+        what = "is not a checkpoint or a run folder" if location.exists() else "does not exist"
+        raise CheckpointError(
+            f"{path} {what} (no {CONFIG}, no {INDEX})", todo="give the output folder of python -m jobs.train"
+        )
+    return location.join("checkpoints", index.read_json()[which])
+
+
+def _load_matching_tokenizer(folder: Location, card: dict[str, Any]) -> Tokenizer:
+    try:
+        tokenizer = load_tokenizer(folder)
+    except RnnlmError as error:
+        raise CheckpointError(f"the checkpoint's tokenizer cannot be used: {error}") from error
+    if tokenizer.fingerprint != card["tokenizer"]:
+        raise CheckpointError(
+            f"the checkpoint {folder.uri} was trained with tokenizer {card['tokenizer'][:12]} "
+            f"({card['vocab_size']} tokens), it holds {tokenizer.fingerprint[:12]} ({tokenizer.vocab_size} tokens)",
+            todo="restore the tokenizer it was trained with",
+        )
+    return tokenizer
+
+
+def _read(folder: Location, name: str) -> bytes:
+    if not folder.join(name).exists():
+        raise CheckpointError(f"the checkpoint {folder.uri} lacks {name}", todo="copy the checkpoint again")
+    return folder.join(name).read_bytes()
+
+
+def _shared_names(model: nn.Module) -> list[str]:
+    """Names of parameters that are the same tensor as one named before."""
+    seen: set[int] = set()
+    shared = []
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in seen:
+            shared.append(name)
+        seen.add(id(parameter))
+    return shared
+
+
+def _unshared(model: nn.Module) -> dict[str, Tensor]:
+    shared = set(_shared_names(model))
+    return {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items() if name not in shared}

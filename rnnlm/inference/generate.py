@@ -1,0 +1,74 @@
+"""Continuations of prompts with a checkpoint's language model: the bridge from a model to decoding."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from rnnlm.checkpoint import Checkpoint
+from rnnlm.decoding.base import DecodingConfig, Hypothesis, Ids, decode
+from rnnlm.inference.packed import PackedRunner
+from rnnlm.nn.language_model import LanguageModel
+from rnnlm.types import State, StepLogits, StepTokens
+
+BATCH_ROWS = 256  # prompts continued at the same time
+
+
+class LanguageModelStepper:
+    """A language model as decoding sees it; prompts are read packed, without any softmax."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        assert isinstance(checkpoint.model, LanguageModel)
+        self._model = checkpoint.model
+        self.bos_id, self.eos_id = checkpoint.tokenizer.bos_id, checkpoint.tokenizer.eos_id
+        self._runner = PackedRunner(checkpoint.model, bos_id=self.bos_id, eos_id=self.eos_id)
+
+    def start(self, prompts: Sequence[Ids]) -> tuple[StepTokens, State]:
+        state = self._model.initial_state(len(prompts))
+        # The last token of a prompt is left to the first step, which needs the logits after it.
+        read = [row for row, prompt in enumerate(prompts) if len(prompt)]
+        documents = [prompts[row][:-1] for row in read]
+        after = tuple(tensor[: len(read)].clone() for tensor in state)
+        for block in self._runner.blocks(documents):
+            for _ in self._runner.run(documents, block, after):
+                pass
+        for whole, part in zip(state, after, strict=True):
+            whole[read] = part
+        last = [int(prompt[-1]) if len(prompt) else self.bos_id for prompt in prompts]
+        return torch.tensor(last, device=state[0].device), state
+
+    def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
+        return self._model.step(tokens, state)
+
+
+class Generator:
+    """Continues prompts; build it once."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.tokenizer = checkpoint.tokenizer
+        self._stepper = LanguageModelStepper(checkpoint)
+
+    def generate(
+        self, prompts: Sequence[str], strategy: DecodingConfig, *, seed: int = 0, row_ids: Sequence[int] | None = None
+    ) -> list[Hypothesis]:
+        """One hypothesis a prompt, in their order. `row_ids` (default: places) name rows for their random numbers."""
+        encoded = self.tokenizer.encode(prompts)
+        ids = np.arange(len(prompts)) if row_ids is None else np.asarray(row_ids)
+        # Prompts of like length together, so that reading them wastes nothing; the outcome does not depend on it.
+        order = np.argsort([len(tokens) for tokens in encoded], kind="stable")
+        result: list[Hypothesis | None] = [None] * len(prompts)
+        with torch.inference_mode():
+            for start in range(0, len(order), BATCH_ROWS):
+                rows = order[start : start + BATCH_ROWS]
+                found = decode(
+                    self._stepper, [encoded[row] for row in rows], strategy, seed=seed, row_ids=ids[rows].tolist()
+                )
+                for row, hypothesis in zip(rows.tolist(), found, strict=True):
+                    result[row] = hypothesis
+        return [hypothesis for hypothesis in result if hypothesis is not None]
+
+    def continuation(self, prompt: str, tokens: Sequence[int]) -> str:
+        """The text of generated tokens as it stands behind the prompt, blanks at the seam included."""
+        before = self.tokenizer.encode([prompt])[0].tolist()
+        head, whole = self.tokenizer.decode(before), self.tokenizer.decode([*before, *tokens])
+        return whole[len(head) :] if whole.startswith(head) else self.tokenizer.decode(tokens)

@@ -1,0 +1,63 @@
+"""log P of texts: the probability of a sequence as the product of its tokens' conditional probabilities.
+
+    log P(w1 ... wn) = sum over t of log P(w_t | bos w_1 ... w_{t-1}) + log P(eos | bos w_1 ... w_n)
+
+Each token is scored exactly once, given all before it, whatever its length. For the text "a b":
+
+    input       bos   a     b
+    predicted   a     b     eos           num_tokens = 3
+
+Natural logarithms, summed in float64. The result of a row does not depend on the other rows (up to the rounding of
+float32 products of another shape, 1e-4 nats a row).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rnnlm.checkpoint import Checkpoint
+from rnnlm.inference.packed import Ids, PackedRunner
+from rnnlm.nn.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One entry a document: the sum of log-probabilities (nats), how many, and if asked for each of them."""
+
+    logprob: npt.NDArray[np.float64]
+    num_tokens: npt.NDArray[np.int32]
+    token_logprobs: list[npt.NDArray[np.float32]] | None
+
+
+class Scorer:
+    """Scores documents with a checkpoint's language model; build it once, it prepares a table of products."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        assert isinstance(checkpoint.model, LanguageModel)
+        self.tokenizer = checkpoint.tokenizer
+        self._model = checkpoint.model
+        self._runner = PackedRunner(checkpoint.model, bos_id=self.tokenizer.bos_id, eos_id=self.tokenizer.eos_id)
+
+    def score_texts(self, texts: Sequence[str], *, keep_tokens: bool = False) -> Scores:
+        """Scores of texts, in their order."""
+        return self.score_tokens(self.tokenizer.encode(texts), keep_tokens=keep_tokens)
+
+    def score_tokens(self, documents: Sequence[Ids], *, keep_tokens: bool = False) -> Scores:
+        """Scores of token ids without bos and eos; an empty document has one prediction, its end."""
+        lengths = np.array([len(document) + 1 for document in documents], dtype=np.int64)
+        logprob = np.zeros(len(documents))
+        flat_starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        flat = np.zeros(flat_starts[-1] if keep_tokens else 0, dtype=np.float32)
+        with torch.inference_mode():
+            for block in self._runner.blocks(documents):
+                for chunk in self._runner.run(documents, block):
+                    values = self._model.softmax.logprobs(chunk.hidden, chunk.targets).cpu().numpy()
+                    # bincount adds in order, in float64: the same sum every time.
+                    logprob += np.bincount(chunk.rows, weights=values, minlength=len(documents))
+                    if keep_tokens:
+                        flat[flat_starts[chunk.rows] + chunk.times] = values
+        tokens = np.split(flat, flat_starts[1:-1]) if keep_tokens else None
+        return Scores(logprob, lengths.astype(np.int32), tokens)

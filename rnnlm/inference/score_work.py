@@ -1,0 +1,113 @@
+"""Scoring as bulk work: a corpus plus `logprob`, `num_tokens`, `bits_per_byte`, if asked `token_logprobs`, `error`."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import Field
+
+from rnnlm.bulk.plan import CostModel
+from rnnlm.bulk.work import ERROR, Processed, Processor, WorkConfig
+from rnnlm.checkpoint import Checkpoint, loaded
+from rnnlm.config import config
+from rnnlm.inference.score import Scorer
+
+NULL_TEXT = "null_text: the text is null"
+NON_FINITE = "non_finite: the log-probability is not a finite number"
+FLOPS_PER_SECOND = 5e10  # of one core, for estimates; the plan needs ratios, not the truth
+BYTES_PER_TOKEN = 3.5  # the same
+
+
+@config
+class ScoreWork(WorkConfig):
+    """Scores every text with a language model."""
+
+    checkpoint: str
+    "Run folder (its best checkpoint is taken) or checkpoint folder."
+    text_column: str = "text"
+    "Column that is scored."
+    token_logprobs: bool = False
+    "Also write the log-probability of each token, end of sequence included."
+    threads: int = Field(default=1, ge=1)
+    "Threads of a worker; the rounding of a product can depend on it, so it belongs to the run's identity."
+
+    @property
+    def job(self) -> str:
+        return "score"
+
+    def new_fields(self) -> list[pa.Field]:
+        tokens = [pa.field("token_logprobs", pa.list_(pa.float32()))] if self.token_logprobs else []
+        return [
+            pa.field("logprob", pa.float64()),
+            pa.field("num_tokens", pa.int32()),
+            pa.field("bits_per_byte", pa.float64()),
+            *tokens,
+            pa.field(ERROR, pa.string()),
+        ]
+
+    def cost(self) -> CostModel:
+        per_token = seconds_per_token(loaded(self.checkpoint))
+        return CostModel(seconds_per_row=per_token, seconds_per_byte=per_token / BYTES_PER_TOKEN)
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "model": loaded(self.checkpoint).fingerprint,
+            "text_column": self.text_column,
+            "token_logprobs": self.token_logprobs,
+            "threads": self.threads,
+            "torch": torch.__version__,
+        }
+
+    def provenance(self) -> dict[str, str]:
+        return {"model": loaded(self.checkpoint).fingerprint}
+
+    def build(self) -> "ScoreProcessor":
+        torch.set_num_threads(self.threads)
+        return ScoreProcessor(self, loaded(self.checkpoint))
+
+
+class ScoreProcessor(Processor):
+    """A loaded scorer."""
+
+    def __init__(self, work: ScoreWork, checkpoint: Checkpoint) -> None:
+        self._work = work
+        self._scorer = Scorer(checkpoint)
+
+    def process(self, table: pa.Table, first_row: int) -> Processed:  # noqa: ARG002 - a score has no randomness
+        texts = table.column(self._work.text_column).to_pylist()
+        present = np.array([text is not None for text in texts], dtype=bool)
+        scores = self._scorer.score_texts(
+            [text for text in texts if text is not None], keep_tokens=self._work.token_logprobs
+        )
+        logprob = np.full(len(texts), np.nan)
+        logprob[present] = scores.logprob
+        num_tokens = np.zeros(len(texts), dtype=np.int32)
+        num_tokens[present] = scores.num_tokens
+        num_bytes = np.array([0 if text is None else len(text.encode()) for text in texts], dtype=np.float64)
+        good = np.isfinite(logprob)
+        errors = [
+            None if is_good else NON_FINITE if is_there else NULL_TEXT
+            for is_good, is_there in zip(good, present, strict=True)
+        ]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bits = -logprob / np.log(2.0) / num_bytes
+        columns = {
+            "logprob": pa.array(logprob, mask=~good),
+            "num_tokens": pa.array(num_tokens, mask=~good),
+            "bits_per_byte": pa.array(bits, mask=~good | (num_bytes == 0)),
+            ERROR: pa.array(errors, pa.string()),
+        }
+        if scores.token_logprobs is not None:
+            tokens = iter(scores.token_logprobs)
+            every = [next(tokens) if is_there else None for is_there in present]
+            kept = [values if is_good else None for values, is_good in zip(every, good, strict=True)]
+            columns["token_logprobs"] = pa.array(kept, pa.list_(pa.float32()))
+        return Processed(columns, int(num_tokens[good].sum()))
+
+
+def seconds_per_token(checkpoint: Checkpoint) -> float:
+    """Estimated seconds of one core a token: two operations a weight used, the embedding's look-up not counted."""
+    sizes = {name: parameter.numel() for name, parameter in checkpoint.model.named_parameters(remove_duplicate=False)}
+    weights = sum(size for name, size in sizes.items() if not name.startswith("embedding."))
+    return 2.0 * weights / FLOPS_PER_SECOND

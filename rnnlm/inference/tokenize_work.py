@@ -1,0 +1,92 @@
+"""Tokenizing as bulk work: texts to a token table (see rnnlm.data.tokens)."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from rnnlm.bulk.plan import CostModel
+from rnnlm.bulk.work import ERROR, Processed, Processor, WorkConfig
+from rnnlm.config import config
+from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
+from rnnlm.data.tokens import token_type, tokens_array, tokens_metadata
+from rnnlm.errors import ConfigError
+from rnnlm.inference.score_work import NULL_TEXT
+from rnnlm.storage import open_location
+
+SECONDS_PER_BYTE = 1.5e-7  # of one core, for estimates
+
+
+@config
+class TokenizeWork(WorkConfig):
+    """Turns every text into token ids."""
+
+    tokenizer: str
+    "Folder of the tokenizer."
+    text_column: str = "text"
+    "Column that is tokenized."
+    keep_columns: list[str] = Field(default_factory=list)
+    "Input columns that go along; by default none, since a token table is for training."
+
+    @property
+    def job(self) -> str:
+        return "tokenize_corpus"
+
+    def new_fields(self) -> list[pa.Field]:
+        return [
+            pa.field("tokens", pa.list_(token_type(loaded_tokenizer(self.tokenizer).vocab_size))),
+            pa.field("num_bytes", pa.int64()),
+            pa.field(ERROR, pa.string()),
+        ]
+
+    def kept_columns(self, schema: pa.Schema) -> list[str]:
+        missing = [name for name in self.keep_columns if name not in schema.names]
+        if missing:
+            raise ConfigError(f"keep_columns: the corpus has no column '{missing[0]}'; it has {schema.names}")
+        return self.keep_columns
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        found = super().output_schema(schema)
+        metadata = tokens_metadata(loaded_tokenizer(self.tokenizer))
+        return found.with_metadata({**(schema.metadata or {}), **metadata})
+
+    def cost(self) -> CostModel:
+        return CostModel(seconds_per_row=1e-6, seconds_per_byte=SECONDS_PER_BYTE)
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "tokenizer": loaded_tokenizer(self.tokenizer).fingerprint,
+            "text_column": self.text_column,
+            "keep_columns": self.keep_columns,
+        }
+
+    def build(self) -> "TokenizeProcessor":
+        return TokenizeProcessor(self, loaded_tokenizer(self.tokenizer))
+
+
+class TokenizeProcessor(Processor):
+    """A loaded tokenizer."""
+
+    def __init__(self, work: TokenizeWork, tokenizer: Tokenizer) -> None:
+        self._work = work
+        self._tokenizer = tokenizer
+
+    def process(self, table: pa.Table, first_row: int) -> Processed:  # noqa: ARG002 - no randomness
+        texts = table.column(self._work.text_column).to_pylist()
+        missing = np.array([text is None for text in texts], dtype=bool)
+        encoded = self._tokenizer.encode(["" if text is None else text for text in texts])
+        num_bytes = np.array([0 if text is None else len(text.encode()) for text in texts], dtype=np.int64)
+        columns = {
+            "tokens": tokens_array(encoded, self._tokenizer.vocab_size),
+            "num_bytes": pa.array(num_bytes, mask=missing),
+            ERROR: pa.array([NULL_TEXT if is_missing else None for is_missing in missing], pa.string()),
+        }
+        return Processed(columns, sum(map(len, encoded)))
+
+
+@functools.lru_cache(maxsize=2)
+def loaded_tokenizer(path: str) -> Tokenizer:
+    """A tokenizer, read once a process."""
+    return load_tokenizer(open_location(path))

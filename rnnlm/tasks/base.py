@@ -1,0 +1,87 @@
+"""What a task gives to the one training loop. The config is the task: it holds no tensors and can be stored as JSON."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from rnnlm.config import config
+from rnnlm.data.tokenizers import Tokenizer
+from rnnlm.data.tokens import TokenTable
+from rnnlm.types import State
+
+
+@dataclass(frozen=True)
+class LossSum:
+    """A sum over targets, never a mean: only then do 1, 2 and 8 workers add up to the same gradient."""
+
+    nll: Tensor  # float64 scalar, nats
+    num_targets: int
+
+
+class Stream(Protocol):
+    """An endless source of batches with a small exact state."""
+
+    epoch: int
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def next(self) -> Any: ...
+
+    def state(self) -> dict[str, int]: ...
+
+    def restore(self, state: dict[str, int]) -> None: ...
+
+
+@config
+class BatchingConfig:
+    """Base of the configs in conf/batching."""
+
+    @abstractmethod
+    def problems(self, world_size: int) -> list[str]:
+        """What speaks against spreading such batches over `world_size` workers; empty if nothing does."""
+
+
+@config
+class TaskConfig:
+    """Base of the configs in conf/task."""
+
+    @abstractmethod
+    def build_model(self, vocab_size: int) -> nn.Module:
+        """A network with fresh weights, drawn from torch's global generator."""
+
+    @abstractmethod
+    def open_stream(
+        self,
+        table: TokenTable,
+        tokenizer: Tokenizer,
+        batching: BatchingConfig,
+        *,
+        seed: int,
+        rank: int,
+        world_size: int,
+    ) -> Stream:
+        """This rank's part of the training data."""
+
+    @abstractmethod
+    def initial_state(self, model: nn.Module, batching: BatchingConfig, world_size: int) -> State:
+        """What is carried from batch to batch at the start; an empty tuple if nothing is."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any, state: State) -> tuple[LossSum, State]:
+        """The loss of one batch, differentiable, and the state to carry on (detached)."""
+
+    @abstractmethod
+    def validate(
+        self,
+        model: nn.Module,
+        table: TokenTable,
+        tokenizer: Tokenizer,
+        *,
+        num_lanes: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> LossSum:
+        """This rank's part of the loss over a whole held-out table; no gradient."""

@@ -1,0 +1,408 @@
+"""The training loop: one, explicit, for every task. It runs alone, under torchrun, or in Ray Train workers.
+
+One step, the same on every rank:
+
+    count  = sum over ranks of the number of targets              before any gradient
+    loss   = this rank's sum of nll / count                       so 1, 2 and 8 workers agree
+    grads  = sum over ranks; clipped to a global norm; checked to be finite
+    update, schedule, log
+
+Kill it at any step and start it again: it goes on from the last checkpoint with the same data, random numbers and
+hidden states. At equal world size on a CPU the parameters come out the same to the bit.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from rnnlm.checkpoint import (
+    INDEX,
+    WEIGHTS,
+    TrainingState,
+    load_training_state,
+    load_weights,
+    resolve_checkpoint,
+    save_checkpoint,
+)
+from rnnlm.config import config, differences
+from rnnlm.data.tokenizers import Tokenizer
+from rnnlm.data.tokens import TokenTable
+from rnnlm.determinism import seed_torch
+from rnnlm.errors import ConfigError, NonFiniteError, RefusedError, TerminatedError
+from rnnlm.storage import Location
+from rnnlm.tasks.base import BatchingConfig, TaskConfig
+from rnnlm.training.metrics import MetricsLog, Row, TrackerConfig
+from rnnlm.training.optimizers import OptimizerConfig
+from rnnlm.training.schedules import ScheduleConfig
+from rnnlm.types import State
+from rnnlm.world import SingleWorld, World
+
+IDENTITY = "run.json"
+
+
+@config
+class LoopConfig:
+    """How long to train, and when to look, save and stop."""
+
+    max_epochs: float = Field(default=1.0, gt=0.0)
+    "Passes over the training data; fractions are fine."
+    max_steps: int | None = Field(default=None, ge=1)
+    "Steps in all; overrides max_epochs."
+    clip_norm: float = Field(default=1.0, gt=0.0)
+    "The global norm that gradients are scaled down to."
+    log_every_steps: int = Field(default=20, ge=1)
+    "Steps between rows of metrics.jsonl."
+    valid_every_steps: int | None = Field(default=None, ge=1)
+    "Steps between validations; null for ten in the run."
+    valid_lanes: int = Field(default=32, ge=1)
+    "Lanes of the validation stream; 1 is the standard, more are faster."
+    save_every_steps: int | None = Field(default=None, ge=1)
+    "Steps between checkpoints; null saves with every validation."
+
+
+@config
+class TrainingConfig:
+    """All that decides the outcome of a training run, the data apart."""
+
+    task: TaskConfig
+    "What is trained."
+    batching: BatchingConfig
+    "How the data is laid out in batches."
+    optimizer: OptimizerConfig
+    "How parameters follow gradients."
+    schedule: ScheduleConfig
+    "How the learning rate moves."
+    loop: LoopConfig
+    "How long to train, and when to look, save and stop."
+    seed: int = Field(default=1, ge=0)
+    "Root of all randomness."
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Tokenized documents to learn from and to look at, and who tokenized them."""
+
+    train: TokenTable
+    valid: TokenTable
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a finished run has to say."""
+
+    steps: int
+    tokens: int
+    wall_seconds: float
+    best_step: int
+    best_valid_nll: float  # nats a target
+    num_parameters: int
+
+
+@dataclass
+class Hooks:
+    """How the loop talks to its surroundings; the defaults keep silent and never stop."""
+
+    on_row: Callable[[Row, int], None] = lambda row, total_steps: None  # noqa: ARG005 - a row was logged
+    should_stop: Callable[[], bool] = lambda: False  # asked after every step
+
+
+@dataclass
+class _Progress:
+    """What changes from step to step, and is saved."""
+
+    step: int = 0
+    tokens: int = 0
+    wall_seconds: float = 0.0
+    best_step: int = 0
+    best_valid_nll: float = math.inf
+    # Since the last row of the log:
+    nll: float = 0.0
+    targets: int = 0
+    since: float = field(default_factory=time.perf_counter)
+
+
+def train(
+    settings: TrainingConfig,
+    data: TrainingData,
+    folder: Location,
+    *,
+    tracker: TrackerConfig,
+    world: World | None = None,
+    device: str = "cpu",
+    hooks: Hooks | None = None,
+    identity: dict[str, Any] | None = None,
+) -> TrainingSummary:
+    """Train in the run folder `folder`, or go on if it holds an unfinished run of the same `identity`.
+
+    `identity` names everything that must not change between the parts of a run; RefusedError shows what did.
+    Raises NonFiniteError (the last good checkpoint stays) and TerminatedError (state was saved).
+    """
+    world = world or SingleWorld()
+    problems = settings.batching.problems(world.size)
+    if problems:
+        raise ConfigError(problems)
+    run = _Run(settings, data, folder, world, torch.device(device), hooks or Hooks())
+    if world.rank == 0:
+        check_identity(folder, identity or {})
+    world.barrier()
+    log = MetricsLog(folder, tracker.open(folder)) if world.rank == 0 else None
+    try:
+        run.restore(log)
+        run.to_the_end(log)
+    finally:
+        if log is not None:
+            log.close()
+    return run.summary()
+
+
+def check_identity(folder: Location, identity: dict[str, Any]) -> None:
+    """Write what this run is, or compare it with what is there."""
+    file = folder.join(IDENTITY)
+    if file.exists():
+        changed = differences(file.read_json(), identity)
+        if changed:
+            raise RefusedError(folder.uri, changed)
+    elif folder.exists() and folder.list_names():
+        raise RefusedError(folder.uri, [f"it holds {', '.join(folder.list_names()[:3])} and no {IDENTITY}"])
+    else:
+        file.write_json(identity)
+
+
+class _Run:
+    """One run on one rank: model, optimizer, stream and progress, and the few things done with them."""
+
+    def __init__(
+        self,
+        settings: TrainingConfig,
+        data: TrainingData,
+        folder: Location,
+        world: World,
+        device: torch.device,
+        hooks: Hooks,
+    ) -> None:
+        self.settings, self.data, self.folder, self.world, self.hooks = settings, data, folder, world, hooks
+        self.device = device
+        seed_torch(settings.seed, "initial weights")
+        self.model: nn.Module = settings.task.build_model(data.tokenizer.vocab_size).to(device)
+        world.broadcast(self.model)
+        seed_torch(settings.seed, "dropout", world.rank)
+        self.optimizer = settings.optimizer.build(self.model)
+        self.stream = settings.task.open_stream(
+            data.train,
+            data.tokenizer,
+            settings.batching,
+            seed=settings.seed,
+            rank=world.rank,
+            world_size=world.size,
+        )
+        self.state: State = settings.task.initial_state(self.model, settings.batching, world.size)
+        loop = settings.loop
+        self.total_steps = loop.max_steps or max(1, round(loop.max_epochs * self.stream.steps_per_epoch))
+        self.valid_every = loop.valid_every_steps or max(1, math.ceil(self.total_steps / 10))
+        self.save_every = loop.save_every_steps or self.valid_every
+        self.progress = _Progress()
+
+    def to_the_end(self, log: MetricsLog | None) -> None:
+        """All remaining steps."""
+        loop, progress = self.settings.loop, self.progress
+        self.model.train()
+        while progress.step < self.total_steps:
+            stop = self.one_step()
+            last = progress.step == self.total_steps
+            if progress.step % loop.log_every_steps == 0 or last:
+                self.log_training(log)
+            validated = progress.step % self.valid_every == 0 or last
+            improved = validated and self.validate(log)
+            if progress.step % self.save_every == 0 or validated or stop:
+                self.save(improved=improved)
+                if log is not None:
+                    log.flush()
+            if stop and not last:
+                raise TerminatedError(
+                    f"stopped after step {progress.step} of {self.total_steps}; the state is saved",
+                    todo="run the same command again to go on",
+                )
+
+    def one_step(self) -> bool:
+        """Forward, backward, update. True if any rank was asked to stop."""
+        settings, progress = self.settings, self.progress
+        began = time.perf_counter()
+        factor = settings.schedule.factor(progress.step, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.optimizer.learning_rate * factor
+        batch = self.stream.next()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, self.state = settings.task.loss(self.model, batch, self.state)
+        shared = torch.tensor([loss.num_targets, float(self.hooks.should_stop())], dtype=torch.float64)
+        num_targets, stops = self.world.sum(shared.to(self.device)).tolist()
+        (loss.nll / num_targets).backward()
+        self.world.sum_gradients(self.model)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.loop.clip_norm)
+        self.grad_norm = norm.item()
+        # The summed gradient is the same on every rank, so all of them see a bad step and stop together.
+        if not math.isfinite(self.grad_norm):
+            raise NonFiniteError(
+                f"the gradient of step {progress.step + 1} is not finite "
+                f"(loss {loss.nll.item() / num_targets:.4g} nats on rank {self.world.rank})",
+                todo="lower optimizer.learning_rate; the last checkpoint before it is kept",
+            )
+        self.optimizer.step()
+        progress.step += 1
+        progress.tokens += int(num_targets)
+        progress.nll += loss.nll.item()
+        progress.targets += int(num_targets)
+        progress.wall_seconds += time.perf_counter() - began
+        return bool(stops > 0)
+
+    def log_training(self, log: MetricsLog | None) -> None:
+        progress, now = self.progress, time.perf_counter()
+        nll = self.world.sum(torch.tensor([progress.nll], dtype=torch.float64, device=self.device)).item()
+        row = self.row(
+            "train",
+            nll=nll / max(1, progress.targets),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            grad_norm=self.grad_norm,
+            tokens_per_second=progress.targets / max(1e-9, now - progress.since),
+        )
+        progress.nll, progress.targets, progress.since = 0.0, 0, now
+        self.emit(row, log)
+
+    def validate(self, log: MetricsLog | None) -> bool:
+        """Measure on the held-out data; True if it is the best so far."""
+        began = time.perf_counter()
+        loss = self.settings.task.validate(
+            self.model,
+            self.data.valid,
+            self.data.tokenizer,
+            num_lanes=self.settings.loop.valid_lanes,
+            rank=self.world.rank,
+            world_size=self.world.size,
+        )
+        shared = torch.tensor([loss.nll.item(), loss.num_targets], dtype=torch.float64, device=self.device)
+        nll, num_targets = self.world.sum(shared).tolist()
+        mean = nll / num_targets
+        self.progress.wall_seconds += time.perf_counter() - began
+        self.emit(self.row("valid", nll=mean, perplexity=math.exp(min(mean, 700.0))), log)
+        self.progress.since = time.perf_counter()
+        if not math.isfinite(mean):
+            raise NonFiniteError(f"the validation loss after step {self.progress.step} is {mean}")
+        improved = mean < self.progress.best_valid_nll
+        if improved:
+            self.progress.best_valid_nll, self.progress.best_step = mean, self.progress.step
+        return bool(improved)
+
+    def row(self, kind: str, **values: float) -> Row:
+        progress = self.progress
+        return {
+            "kind": kind,
+            "step": progress.step,
+            "epoch": self.stream.epoch,
+            "tokens": progress.tokens,
+            "wall_seconds": round(progress.wall_seconds, 3),
+            **values,
+        }
+
+    def emit(self, row: Row, log: MetricsLog | None) -> None:
+        if log is not None:
+            log.log(row)
+            self.hooks.on_row(row, self.total_steps)
+
+    def save(self, *, improved: bool) -> None:
+        """Write a checkpoint and point to it; the checkpoints no longer pointed to are removed."""
+        training = self.training_state()
+        if self.world.rank == 0:
+            name = f"step-{self.progress.step:08d}"
+            save_checkpoint(
+                self.folder.join("checkpoints", name),
+                task=self.settings.task,
+                model=self.model,
+                tokenizer=self.data.tokenizer,
+                trained={key: training.values[key] for key in ("step", "tokens", "best_valid_nll")},
+                training=training,
+            )
+            index = self.folder.join(INDEX)
+            pointers = index.read_json() if index.exists() else {"best": name}
+            pointers["last"] = name
+            if improved or self.progress.best_step == 0:  # before the first validation the last is the best
+                pointers["best"] = name
+            index.write_json(pointers)
+            for old in set(self.folder.join("checkpoints").list_names()) - {"index.json", *pointers.values()}:
+                self.folder.join("checkpoints", old).delete_dir()
+        self.world.barrier()
+
+    def training_state(self) -> TrainingState:
+        """Everything needed to go on exactly, gathered from all ranks."""
+        progress = self.progress
+        tensors: dict[str, Tensor] = {"random_state": self.world.gather_rows(torch.get_rng_state())}
+        for index, rows in enumerate(self.state):
+            gathered = self.world.gather_rows(rows)  # ranks x lanes of a rank x size; lane i is rank i mod world
+            tensors[f"lanes.{index}"] = gathered.transpose(0, 1).flatten(0, 1).cpu().contiguous()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for index, parameter in enumerate(parameters):
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
+        values = {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "wall_seconds": progress.wall_seconds,
+            "best_step": progress.best_step,
+            "best_valid_nll": progress.best_valid_nll if math.isfinite(progress.best_valid_nll) else None,
+            "window_nll": self.world.sum(torch.tensor([progress.nll], dtype=torch.float64, device=self.device)).item(),
+            "window_targets": progress.targets,
+            "stream": self.stream.state(),
+        }
+        return TrainingState(values, tensors)
+
+    def restore(self, log: MetricsLog | None) -> None:
+        """Go back to the last checkpoint, if there is one."""
+        if not self.folder.join(INDEX).exists():
+            return
+        folder = resolve_checkpoint(self.folder.path if self.folder.is_local else self.folder.uri, "last")
+        saved = load_training_state(folder)
+        load_weights(self.model, folder.join(WEIGHTS).read_bytes(), folder)
+        values, tensors, progress = saved.values, saved.tensors, self.progress
+        progress.step, progress.tokens = values["step"], values["tokens"]
+        progress.wall_seconds, progress.best_step = values["wall_seconds"], values["best_step"]
+        progress.best_valid_nll = math.inf if values["best_valid_nll"] is None else values["best_valid_nll"]
+        # A mean over steps before and after the break stays a mean: rank 0 carries the sum on.
+        progress.nll = values["window_nll"] if self.world.rank == 0 else 0.0
+        progress.targets = values["window_targets"]
+        self.stream.restore(values["stream"])
+        rank, size = self.world.rank, self.world.size
+        self.state = tuple(tensors[f"lanes.{i}"][rank::size].to(self.device) for i in range(len(self.state)))
+        self.restore_optimizer(tensors)
+        random_state = tensors["random_state"]
+        if len(random_state) == size:
+            torch.set_rng_state(random_state[rank])
+        else:  # another number of workers: dropout cannot go on as it was, but must not repeat itself
+            seed_torch(self.settings.seed, "dropout", rank, progress.step)
+        if log is not None:
+            log.resume(progress.step)
+
+    def restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for key, value in tensors.items():
+            kind, _, rest = key.partition(".")
+            if kind == "optimizer":
+                index, _, name = rest.partition(".")
+                parameter = parameters[int(index)]
+                self.optimizer.state[parameter][name] = value.to(parameter.device)
+
+    def summary(self) -> TrainingSummary:
+        progress = self.progress
+        return TrainingSummary(
+            steps=progress.step,
+            tokens=progress.tokens,
+            wall_seconds=progress.wall_seconds,
+            best_step=progress.best_step,
+            best_valid_nll=progress.best_valid_nll,
+            num_parameters=sum(p.numel() for p in self.model.parameters()),
+        )
