@@ -11,7 +11,7 @@ import difflib
 import importlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 import pydantic
@@ -34,9 +34,22 @@ def config(cls: type[T]) -> type[T]:
     return typing.cast(type[T], pydantic_dataclass(frozen=True, kw_only=True, config=settings)(cls))
 
 
-def from_dict(cls: type[T], data: Mapping[str, Any], *, trusted: tuple[str, ...] = DEFAULT_TRUSTED) -> T:
-    """Build `cls` from plain data, or raise one ConfigError that lists every problem with its dotted path."""
+def from_dict(
+    cls: type[T],
+    data: Mapping[str, Any],
+    *,
+    trusted: tuple[str, ...] = DEFAULT_TRUSTED,
+    also_known: Collection[str] = (),
+) -> T:
+    """Build `cls` from plain data, or raise one ConfigError that lists every problem with its dotted path.
+
+    `also_known` are names a user may write at the top beside the fields of `cls`, for "did you mean".
+    """
     problems: list[str] = []
+    unknown = [key for key in data if key != TARGET and key not in field_docs(cls)]
+    for key in unknown:
+        problems.append(_unknown(key, key, cls, [*field_docs(cls), *also_known]))
+    data = {key: value for key, value in data.items() if key not in unknown}
     built = _build(cls, data, "", trusted, problems)
     if problems:
         raise ConfigError(problems)
@@ -54,8 +67,11 @@ def to_dict(instance: Any) -> dict[str, Any]:
 
 def field_docs(cls: type[Any]) -> dict[str, str]:
     """Field name -> what its docstring says."""
-    fields = getattr(cls, "__pydantic_fields__", {})
-    return {name: " ".join((info.description or "").split()) for name, info in fields.items()}
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):  # a subclass does not repeat what its base says of a field
+        for name, info in getattr(base, "__pydantic_fields__", {}).items():
+            docs[name] = " ".join((info.description or "").split()) or docs.get(name, "")
+    return docs
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -140,16 +156,19 @@ def _validate(cls: type[Any], values: dict[str, Any], failed: set[str], path: st
 def _describe(detail: Any, cls: type[Any], names: list[str], path: str) -> str:
     kind, given = detail["type"], detail.get("input")
     if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
-        name = str(detail["loc"][-1])
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(names)}"
-        return f"{path}: unknown field of {cls.__name__}; {hint}"
+        return _unknown(path, str(detail["loc"][-1]), cls, names)
     if kind in {"missing", "missing_argument", "missing_keyword_only_argument"}:
         return f"{path}: required, but missing; set {path}=..."
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind == "value_error":
         return f"{path}: {message}" if path else message
     return f"{path}: {message[0].lower()}{message[1:]}, got {given!r}"
+
+
+def _unknown(path: str, name: str, cls: type[Any], names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(names)}"
+    return f"{path}: unknown field of {cls.__name__}; {hint}"
 
 
 def _resolve(target: Any, slot: type[Any], path: str, trusted: tuple[str, ...], problems: list[str]) -> Any:

@@ -14,7 +14,7 @@ hidden states. At equal world size on a CPU the parameters come out the same to 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -125,7 +125,7 @@ class _Progress:
     # Since the last row of the log:
     nll: float = 0.0
     targets: int = 0
-    since: float = field(default_factory=time.perf_counter)
+    seconds: float = 0.0
 
 
 def train(
@@ -258,20 +258,22 @@ class _Run:
         progress.tokens += int(num_targets)
         progress.nll += loss.nll.item()
         progress.targets += int(num_targets)
-        progress.wall_seconds += time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        progress.seconds += seconds
+        progress.wall_seconds += seconds
         return bool(stops > 0)
 
     def log_training(self, log: MetricsLog | None) -> None:
-        progress, now = self.progress, time.perf_counter()
+        progress = self.progress
         nll = self.world.sum(torch.tensor([progress.nll], dtype=torch.float64, device=self.device)).item()
         row = self.row(
             "train",
             nll=nll / max(1, progress.targets),
             learning_rate=self.optimizer.param_groups[0]["lr"],
             grad_norm=self.grad_norm,
-            tokens_per_second=progress.targets / max(1e-9, now - progress.since),
+            tokens_per_second=progress.targets / max(1e-9, progress.seconds),
         )
-        progress.nll, progress.targets, progress.since = 0.0, 0, now
+        progress.nll, progress.targets, progress.seconds = 0.0, 0, 0.0
         self.emit(row, log)
 
     def validate(self, log: MetricsLog | None) -> bool:
@@ -290,7 +292,6 @@ class _Run:
         mean = nll / num_targets
         self.progress.wall_seconds += time.perf_counter() - began
         self.emit(self.row("valid", nll=mean, perplexity=math.exp(min(mean, 700.0))), log)
-        self.progress.since = time.perf_counter()
         if not math.isfinite(mean):
             raise NonFiniteError(f"the validation loss after step {self.progress.step} is {mean}")
         improved = mean < self.progress.best_valid_nll
@@ -357,6 +358,7 @@ class _Run:
             "best_valid_nll": progress.best_valid_nll if math.isfinite(progress.best_valid_nll) else None,
             "window_nll": self.world.sum(torch.tensor([progress.nll], dtype=torch.float64, device=self.device)).item(),
             "window_targets": progress.targets,
+            "window_seconds": progress.seconds,
             "stream": self.stream.state(),
         }
         return TrainingState(values, tensors)
@@ -374,7 +376,7 @@ class _Run:
         progress.best_valid_nll = math.inf if values["best_valid_nll"] is None else values["best_valid_nll"]
         # A mean over steps before and after the break stays a mean: rank 0 carries the sum on.
         progress.nll = values["window_nll"] if self.world.rank == 0 else 0.0
-        progress.targets = values["window_targets"]
+        progress.targets, progress.seconds = values["window_targets"], values["window_seconds"]
         self.stream.restore(values["stream"])
         rank, size = self.world.rank, self.world.size
         self.state = tuple(tensors[f"lanes.{i}"][rank::size].to(self.device) for i in range(len(self.state)))

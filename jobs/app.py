@@ -1,0 +1,171 @@
+"""The frame of every job: compose the configuration, validate it, run, and turn errors into exit codes.
+
+Everything Hydra offers works (groups, multirun, --cfg job, --config-dir). What it reports piecemeal is reported at
+once: overrides go in unchecked, and the strict conversion to dataclasses then names every problem with its path.
+Nothing is written and Ray is not started before that is done.
+"""
+
+import logging
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from jobs.help import show_help
+from rnnlm.config import from_dict
+from rnnlm.errors import ConfigError, EnvironmentFailure, RnnlmError, TerminatedError
+
+T = TypeVar("T")
+
+EXIT_BUG = 1
+
+# Hydra writes into the working directory by itself; a job writes to its output folder and nowhere else.
+QUIET_HYDRA = [
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+    "hydra.output_subdir=null",
+    "hydra.run.dir=.",
+    "hydra.sweep.dir=${output}",
+    "hydra.sweep.subdir=.",
+]
+
+
+def conf_dir() -> Path:
+    """The configuration folder: beside `jobs` in a checkout, inside it in an installed wheel."""
+    here = Path(__file__).resolve().parent
+    inside = here / "conf"
+    return inside if inside.is_dir() else here.parent / "conf"
+
+
+def run_job(name: str, schema: type[T], function: Callable[[T], None]) -> None:
+    """Run `function` with the validated config of job `name`; ends the process with the job's exit code."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        show_help(name, schema, conf_dir())
+        sys.exit(0)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    codes: list[int] = []
+
+    def one_run(composed: DictConfig) -> None:
+        codes.append(guarded(lambda: function(_validated(schema, composed))))
+
+    # Lets Hydra's errors through to us instead of printing them and leaving with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    compose_code = guarded(lambda: _hydra_main(name, one_run))
+    codes.append(compose_code)
+    sys.exit(max(codes, key=_severity))
+
+
+def guarded(action: Callable[[], None]) -> int:
+    """Run something; on an error tell the user what is needed and return the exit code."""
+    try:
+        action()
+    except RnnlmError as error:
+        _say(error)
+        return error.exit_code
+    except (HydraException, OmegaConfBaseException) as error:
+        _say(ConfigError(_condensed(error)))
+        return ConfigError.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        _say(EnvironmentFailure(f"{type(error).__name__}: {error}"))
+        if os.environ.get("RNNLM_TRACEBACK"):
+            traceback.print_exc()
+        return EnvironmentFailure.exit_code
+    except Exception:  # noqa: BLE001 - a bug of ours: say everything and go on with the next trial of a sweep
+        traceback.print_exc()
+        return EXIT_BUG
+    return 0
+
+
+def _hydra_main(name: str, one_run: Callable[[DictConfig], None]) -> None:
+    arguments = sys.argv
+    sys.argv = [arguments[0], *_open_overrides(arguments[1:]), *QUIET_HYDRA]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(one_run)()
+    finally:
+        sys.argv = arguments
+
+
+def _open_overrides(arguments: Sequence[str]) -> list[str]:
+    """Let unknown fields through (`a.b=1` becomes `++a.b=1`), so that all are checked at the same place."""
+    folders = [conf_dir()]
+    for index, argument in enumerate(arguments):
+        if argument in {"--config-dir", "-cd"} and index + 1 < len(arguments):
+            folders.append(Path(arguments[index + 1]))
+    opened = []
+    for argument in arguments:
+        key, sign, _ = argument.partition("=")
+        plain = bool(sign) and not argument.startswith(("-", "+", "~", "hydra.", "hydra/"))
+        group = any((folder / key.partition("@")[0]).is_dir() for folder in folders)
+        opened.append(f"++{argument}" if plain and not group else argument)
+    return opened
+
+
+def _validated(schema: type[T], composed: DictConfig) -> T:
+    data = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
+    assert isinstance(data, dict)
+    # Groups that another group refers to (cell, softmax) have done their part once references are resolved.
+    referred = set(HydraConfig.get().runtime.choices) - set(getattr(schema, "__pydantic_fields__", {}))
+    plain: dict[str, Any] = {str(key): value for key, value in data.items() if key not in referred}
+    if HydraConfig.get().mode == RunMode.MULTIRUN and isinstance(plain.get("output"), str):
+        plain["output"] = f"{plain['output'].rstrip('/')}/{trial_name()}"
+    return from_dict(schema, plain, also_known=referred)
+
+
+def trial_name() -> str:
+    """Name of a trial of a sweep: the overrides that were swept, with their values."""
+    settings = HydraConfig.get()
+    swept = _swept_keys(sys.argv[1:])
+    values = [text.lstrip("+") for text in settings.overrides.task]
+    chosen = [text for text in values if text.partition("=")[0] in swept]
+    # The name is part of a path that is typed again as an override: none of Hydra's own signs may be in it.
+    return "+".join(re.sub(r"[^\w.-]", "-", text) for text in chosen) or f"trial-{settings.job.num}"
+
+
+def _swept_keys(arguments: Sequence[str]) -> set[str]:
+    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return {override.get_key_element().lstrip("+") for override in parsed if override.is_sweep_override()}
+
+
+def _condensed(error: BaseException) -> str:
+    """At most two lines of a message that may be a page."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
+    kept = [line for line in lines if not line.startswith(("full_key", "object_type", "Config search path"))]
+    available = next((i for i, line in enumerate(kept) if line.startswith("Available options")), None)
+    if available is not None:
+        choices = ", ".join(line for line in kept[available + 1 :] if "/" not in line and ":" not in line)
+        return f"{kept[0]}; {kept[available].rstrip(':')}: {choices}"
+    if kept and "<EOF>" in kept[0]:
+        return f"cannot read an override: {kept[0]}; quote a value that holds one of = , [ ] {{ }}, as in 'key=\"a=b\"'"
+    return "; ".join(kept[:2])
+
+
+def _say(error: RnnlmError) -> None:
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+
+
+def _severity(code: int) -> int:
+    """A bug outweighs a failure, a failure outweighs a refusal, anything outweighs success."""
+    order = [0, 2, 3, 4, 5, 143, 130, EXIT_BUG]
+    return order.index(code) if code in order else len(order)
+
+
+def _on_sigterm(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is the system's
+    raise TerminatedError("terminated; what is finished is saved", todo="run the same command again to go on")

@@ -1,0 +1,27 @@
+"""Continue the prompts of a corpus, or start from nothing: `hypotheses`, `error`.
+
+    python -m jobs.generate checkpoint=outputs/model corpus=lines corpus.path=prompts.txt decoding=sampling \
+        decoding.temperature=0.8 output=outputs/generated
+"""
+
+from jobs.app import run_job
+from jobs.bulk import run_bulk
+from jobs.schemas import GenerateJob
+from rnnlm.inference.generate_work import GenerateWork
+
+
+def generate(job: GenerateJob) -> None:
+    """Run it."""
+    work = GenerateWork(
+        checkpoint=job.checkpoint,
+        text_column=job.corpus.text_column,
+        decoding=job.decoding,
+        num_hypotheses=job.num_hypotheses,
+        seed=job.seed,
+        threads=job.threads,
+    )
+    run_bulk(work, job.corpus, job.output, job.cluster, job)
+
+
+if __name__ == "__main__":
+    run_job("generate", GenerateJob, generate)

@@ -1,0 +1,24 @@
+"""Add the log-probability of each text to a corpus: `logprob`, `num_tokens`, `bits_per_byte`, `error`.
+
+python -m jobs.score checkpoint=outputs/model corpus=parquet corpus.path=documents.parquet output=outputs/scored
+"""
+
+from jobs.app import run_job
+from jobs.bulk import run_bulk
+from jobs.schemas import ScoreJob
+from rnnlm.inference.score_work import ScoreWork
+
+
+def score(job: ScoreJob) -> None:
+    """Run it."""
+    work = ScoreWork(
+        checkpoint=job.checkpoint,
+        text_column=job.corpus.text_column,
+        token_logprobs=job.token_logprobs,
+        threads=job.threads,
+    )
+    run_bulk(work, job.corpus, job.output, job.cluster, job)
+
+
+if __name__ == "__main__":
+    run_job("score", ScoreJob, score)

@@ -1,0 +1,19 @@
+"""Turn a text column into a token table, in parallel.
+
+python -m jobs.tokenize_corpus corpus=stdlib tokenizer_path=outputs/tokenizer output=outputs/tokens/train
+"""
+
+from jobs.app import run_job
+from jobs.bulk import run_bulk
+from jobs.schemas import TokenizeCorpusJob
+from rnnlm.inference.tokenize_work import TokenizeWork
+
+
+def tokenize_corpus(job: TokenizeCorpusJob) -> None:
+    """Run it."""
+    work = TokenizeWork(tokenizer=job.tokenizer_path, text_column=job.corpus.text_column, keep_columns=job.keep_columns)
+    run_bulk(work, job.corpus, job.output, job.cluster, job)
+
+
+if __name__ == "__main__":
+    run_job("tokenize_corpus", TokenizeCorpusJob, tokenize_corpus)
