@@ -46,11 +46,7 @@ def from_dict(
     `also_known` are names a user may write at the top beside the fields of `cls`, for "did you mean".
     """
     problems: list[str] = []
-    unknown = [key for key in data if key != TARGET and key not in field_docs(cls)]
-    for key in unknown:
-        problems.append(_unknown(key, key, cls, [*field_docs(cls), *also_known]))
-    data = {key: value for key, value in data.items() if key not in unknown}
-    built = _build(cls, data, "", trusted, problems)
+    built = _build(cls, data, "", trusted, problems, also_known)
     if problems:
         raise ConfigError(problems)
     return typing.cast(T, built)
@@ -106,7 +102,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _build(cls: type[Any], data: Mapping[str, Any], path: str, trusted: tuple[str, ...], problems: list[str]) -> Any:
+def _build(
+    cls: type[Any],
+    data: Mapping[str, Any],
+    path: str,
+    trusted: tuple[str, ...],
+    problems: list[str],
+    also_known: Collection[str] = (),
+) -> Any:
     """The instance, or None after adding to `problems`."""
     if TARGET in data:
         target = _resolve(data[TARGET], cls, _join(path, TARGET), trusted, problems)
@@ -123,7 +126,7 @@ def _build(cls: type[Any], data: Mapping[str, Any], path: str, trusted: tuple[st
         values[name] = _build_value(hints.get(name), value, _join(path, name), trusted, problems)
         if len(problems) > count:
             failed.add(name)
-    return _validate(cls, values, failed, path, problems)
+    return _validate(cls, values, failed, path, problems, also_known)
 
 
 def _build_value(hint: Any, value: Any, path: str, trusted: tuple[str, ...], problems: list[str]) -> Any:
@@ -140,11 +143,18 @@ def _build_value(hint: Any, value: Any, path: str, trusted: tuple[str, ...], pro
     return value
 
 
-def _validate(cls: type[Any], values: dict[str, Any], failed: set[str], path: str, problems: list[str]) -> Any:
+def _validate(
+    cls: type[Any],
+    values: dict[str, Any],
+    failed: set[str],
+    path: str,
+    problems: list[str],
+    also_known: Collection[str],
+) -> Any:
     try:
         return cls(**values)
     except pydantic.ValidationError as error:
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = [*(field.name for field in dataclasses.fields(cls)), *also_known]
         for detail in error.errors(include_url=False):
             where = detail["loc"]
             if where and where[0] in failed:

@@ -1,7 +1,6 @@
 """Joining a Ray cluster, or starting one on this machine; once a command."""
 
 import os
-from pathlib import Path
 
 import ray
 
@@ -12,8 +11,6 @@ def connect(address: str | None = None) -> None:
     """Join the cluster at `address`, else the one that runs here, else start one; nothing if already connected."""
     if ray.is_initialized():
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _choose_authentication()
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     wanted = address or os.environ.get("RAY_ADDRESS")
     try:
@@ -42,12 +39,3 @@ def check_feasible(num_workers: int, resources: dict[str, float]) -> None:
                 f"the cluster has {available.get(name, 0.0):g}",
                 todo="ask for fewer workers or add nodes",
             )
-
-
-def _choose_authentication() -> None:
-    """Ray's clients send a token only when told to; told so if there is one, and left alone if the user has decided."""
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", str(Path.home() / ".ray" / "auth_token")))
-    if "RAY_AUTH_TOKEN" in os.environ or token.is_file():
-        os.environ["RAY_AUTH_MODE"] = "token"

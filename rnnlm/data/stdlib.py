@@ -229,9 +229,9 @@ def _root() -> Path:
 def _modules(skipped: Counter[str]) -> Iterator[tuple[str, ast.Module, list[str]]]:
     """(name, tree, lines) of every module that is text; what is not is counted."""
     root = _root()
-    for top in sorted(root.glob("*")):
+    for top in sorted(path for path in root.glob("*") if path.is_dir() or path.suffix == ".py"):
         if top.stem not in sys.stdlib_module_names:
-            skipped["not a module of the standard library"] += top.is_dir() or top.suffix == ".py"
+            skipped["not a module of the standard library"] += 1
             continue
         for file in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
             parts = file.relative_to(root).with_suffix("").parts

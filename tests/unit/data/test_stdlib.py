@@ -275,6 +275,7 @@ def test_files_that_cannot_be_read_are_counted(tmp_path, monkeypatch):
         "ast.py": b"x = '\xff'",
         "cmd.py": b"x = 1\0",
         "mine.py": b"",
+        "turtle.cfg": b"",
         "json/tests/a.py": b"",
     }
     for name, content in {**files, "json/__init__.py": b"'Doc.'", "json/tool.py": b"x = '\\d'"}.items():
