@@ -107,7 +107,7 @@ class GenerateJob:
     """python -m jobs.generate: continue the prompts of a corpus."""
 
     corpus: CorpusConfig
-    "Where the prompts are (corpus.text_column); corpus=blank starts from nothing."
+    "Where the prompts are (corpus.text_column); corpus=inline takes them from corpus.texts."
     decoding: DecodingConfig
     "How tokens are chosen."
     cluster: ClusterConfig

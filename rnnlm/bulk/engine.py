@@ -81,7 +81,7 @@ def prepare(
         "job": work.job,
         "work": work.identity(),
         "corpus": {
-            "text_column": corpus.text_column,
+            **corpus.identity(),
             "files": {file.path: f"{file.size} bytes, changed {file.mtime_ns}" for file in listing.files},
         },
         "target_seconds": target_seconds,

@@ -8,6 +8,7 @@ the files once (text); reading needs nothing but the unit, so any worker can do 
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -59,6 +60,10 @@ class CorpusConfig:
     @abstractmethod
     def read_unit(self, unit: Unit, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         """The rows of `unit` with the columns of `schema` (or some of them), in order."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the rows, the content of the files apart."""
+        return {"text_column": self.text_column}
 
     def texts(self, listing: Listing) -> Iterator[str]:
         """Every text that is neither null nor empty, in order, unit by unit."""

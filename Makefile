@@ -1,0 +1,49 @@
+# Everything a fresh machine needs: Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+DEMO := outputs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check format test test-all bench clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## Make .venv and install the project with every version pinned
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup  ## The main job on real text: tokenizer, tokens, model, scores, samples, report
+	$(RUN) -m jobs.train_tokenizer experiment=demo/train_tokenizer output=$(DEMO)/tokenizer
+	$(RUN) -m jobs.tokenize_corpus experiment=demo/tokenize_corpus corpus.split=train output=$(DEMO)/tokens/train
+	$(RUN) -m jobs.tokenize_corpus experiment=demo/tokenize_corpus corpus.split=valid output=$(DEMO)/tokens/valid
+	$(RUN) -m jobs.train experiment=demo/train output=$(DEMO)/model
+	$(RUN) -m jobs.score experiment=demo/score output=$(DEMO)/scored
+	$(RUN) -m jobs.generate experiment=demo/generate output=$(DEMO)/samples
+	$(RUN) -m jobs.evaluate experiment=demo/evaluate output=$(DEMO)/report
+	@echo "open $(DEMO)/report/report.html"
+
+check: setup  ## Style, types, layers (under a minute)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --quiet .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: setup  ## Put the code into the house style
+	$(VENV)/bin/ruff check --fix --quiet .
+	$(VENV)/bin/ruff format --quiet .
+
+test: setup  ## The tests that gate every change (a few minutes)
+	$(RUN) -m pytest -m "not slow and not gpu"
+
+test-all: setup  ## Every test, the slow ones too
+	$(RUN) -m pytest
+
+clean:  ## Remove what demo and tests made; .venv stays
+	rm -rf outputs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
