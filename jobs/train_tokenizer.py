@@ -39,7 +39,7 @@ def _sample(job: TrainTokenizerJob, listing: Listing, head: list[str]) -> Iterat
     """An evenly spread, reproducible sample of documents; its first texts also go to `head`."""
     share = min(1.0, job.max_bytes / max(1, listing.num_bytes))
     threshold = int(share * (1 << 63))
-    for index, text in enumerate(job.corpus.texts(listing)):
+    for index, text in enumerate(job.corpus.iterate_texts(listing)):
         if share >= 1.0 or derive_seed(job.seed, "tokenizer sample", index) < threshold:
             if len(head) < SAMPLE_TEXTS:
                 head.append(text)

@@ -1,1 +1,83 @@
-"""Recurrent language models over text: train, score, generate."""
+"""Recurrent language models over text: train, score, generate. This module lists the public names and nothing else."""
+
+from rnnlm.checkpoint import Checkpoint, load_checkpoint
+from rnnlm.config import from_dict, to_dict
+from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
+from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
+from rnnlm.data.tokenizers.words import WordsConfig
+from rnnlm.data.tokens import TokenTable, read_token_table
+from rnnlm.decoding.base import Hypothesis
+from rnnlm.decoding.greedy import GreedyConfig
+from rnnlm.decoding.sampling import SamplingConfig
+from rnnlm.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    EnvironmentFailure,
+    FailuresError,
+    NonFiniteError,
+    RefusedError,
+    RnnlmError,
+    StalledError,
+    TerminatedError,
+    TokenizerError,
+)
+from rnnlm.inference.generate import Generator
+from rnnlm.inference.score import Scorer, Scores
+from rnnlm.nn.cells.elman import ElmanConfig
+from rnnlm.nn.cells.gru import GRUConfig
+from rnnlm.nn.cells.lstm import LSTMConfig
+from rnnlm.nn.softmax import SoftmaxConfig
+from rnnlm.storage import open_location
+from rnnlm.tasks.language_model import LanesConfig, LanguageModelConfig
+from rnnlm.training.loop import LoopConfig, TrainingConfig, TrainingData, TrainingSummary, train
+from rnnlm.training.optimizers import AdamWConfig, SGDConfig
+from rnnlm.training.schedules import ConstantConfig, CosineConfig
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdamWConfig",
+    "Checkpoint",
+    "CheckpointError",
+    "ConfigError",
+    "ConstantConfig",
+    "CosineConfig",
+    "DataError",
+    "ElmanConfig",
+    "EnvironmentFailure",
+    "FailuresError",
+    "GRUConfig",
+    "Generator",
+    "GreedyConfig",
+    "Hypothesis",
+    "LSTMConfig",
+    "LanesConfig",
+    "LanguageModelConfig",
+    "LoopConfig",
+    "NonFiniteError",
+    "RefusedError",
+    "RnnlmError",
+    "SGDConfig",
+    "SamplingConfig",
+    "Scorer",
+    "Scores",
+    "SentencePieceConfig",
+    "SoftmaxConfig",
+    "StalledError",
+    "TerminatedError",
+    "TokenTable",
+    "Tokenizer",
+    "TokenizerError",
+    "TrainingConfig",
+    "TrainingData",
+    "TrainingSummary",
+    "WordsConfig",
+    "from_dict",
+    "load_checkpoint",
+    "load_tokenizer",
+    "open_location",
+    "read_token_table",
+    "to_dict",
+    "train",
+]

@@ -1,8 +1,8 @@
 """Token tables: tokenized documents, one row a document, as Parquet on disk and as two flat arrays in memory.
 
 On disk: `tokens: list<uint16 or int32>` without bos and eos, `num_bytes: int64` of the text, and in the schema's
-metadata the format version and the fingerprint of the tokenizer. Rows without tokens because the text was null or
-empty are kept on disk (a row is never lost) and left out in memory (there is nothing to learn from them).
+metadata the format version and the fingerprint of the tokenizer. A null text has null tokens; it stays on disk (a row
+is never lost) and is left out in memory. An empty text is a document like others, of which the end is predicted.
 """
 
 from collections.abc import Sequence
@@ -43,10 +43,9 @@ class TokenTable:
 
     @staticmethod
     def from_documents(documents: Sequence[npt.NDArray[np.integer]], num_bytes: int = 0) -> "TokenTable":
-        """From the ids of each document; empty documents are left out."""
-        kept = [document for document in documents if len(document)]
-        lengths = np.array([len(document) for document in kept], dtype=np.int64)
-        tokens = np.concatenate(kept) if kept else np.zeros(0, dtype=np.int32)
+        """From the ids of each document."""
+        lengths = np.array([len(document) for document in documents], dtype=np.int64)
+        tokens = np.concatenate(documents) if len(documents) else np.zeros(0, dtype=np.int32)
         return TokenTable(tokens, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), num_bytes)
 
 
@@ -55,13 +54,16 @@ def token_type(vocab_size: int) -> pa.DataType:
     return pa.uint16() if vocab_size <= 1 << 16 else pa.int32()
 
 
-def tokens_array(documents: Sequence[npt.NDArray[np.int32]], vocab_size: int) -> pa.ListArray:
-    """Ragged ids as an Arrow list array, without a Python object per token."""
+def tokens_array(
+    documents: Sequence[npt.NDArray[np.int32]], vocab_size: int, missing: npt.NDArray[np.bool_] | None = None
+) -> pa.ListArray:
+    """Ragged ids as an Arrow list array, without a Python object per token; null where `missing`."""
     offsets = np.zeros(len(documents) + 1, dtype=np.int32)
     np.cumsum([len(document) for document in documents], out=offsets[1:])
     flat = np.concatenate(documents) if len(documents) else np.zeros(0, dtype=np.int32)
     values = pa.array(flat.astype(np.uint16) if vocab_size <= 1 << 16 else flat)
-    return pa.ListArray.from_arrays(pa.array(offsets), values)
+    mask = None if missing is None else pa.array(missing)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=mask)
 
 
 def tokens_metadata(tokenizer: Tokenizer) -> dict[bytes, bytes]:
@@ -82,11 +84,10 @@ def read_token_table(path: str, tokenizer: Tokenizer) -> TokenTable:
             table = pq.ParquetFile(stream).read(columns=["tokens", "num_bytes"])
         for chunk in table.column("tokens").chunks:
             parts.append(chunk.flatten().to_numpy())
-            lengths.append(np.asarray(chunk.value_lengths().fill_null(0), dtype=np.int64))
+            lengths.append(np.asarray(chunk.drop_null().value_lengths(), dtype=np.int64))
         num_bytes += pc.sum(table.column("num_bytes")).as_py() or 0
     every = np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
-    every = every[every > 0]
-    if not len(every):
+    if not every.sum():
         raise DataError(f"the token table {path} holds no token", todo="was it made from an empty corpus?")
     offsets = np.concatenate([[0], np.cumsum(every)]).astype(np.int64)
     return TokenTable(np.concatenate(parts), offsets, num_bytes)

@@ -79,7 +79,7 @@ class TokenizeProcessor(Processor):
         encoded = self._tokenizer.encode(["" if text is None else text for text in texts])
         num_bytes = np.array([0 if text is None else len(text.encode()) for text in texts], dtype=np.int64)
         columns = {
-            "tokens": tokens_array(encoded, self._tokenizer.vocab_size),
+            "tokens": tokens_array(encoded, self._tokenizer.vocab_size, missing),
             "num_bytes": pa.array(num_bytes, mask=missing),
             ERROR: pa.array([NULL_TEXT if is_missing else None for is_missing in missing], pa.string()),
         }

@@ -15,6 +15,7 @@ from rnnlm.data.stream import LaneStream, Window
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokens import TokenTable
 from rnnlm.nn.cells.base import CellConfig
+from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.softmax import SoftmaxConfig
 from rnnlm.nn.stack import Stack
@@ -47,7 +48,7 @@ class LanesConfig(BatchingConfig):
 class LanguageModelConfig(TaskConfig):
     """A recurrent language model."""
 
-    cell: CellConfig
+    cell: CellConfig = Field(default_factory=LSTMConfig)
     "The recurrence; every layer has the same."
     num_layers: int = Field(default=1, ge=1)
     "Recurrent layers on top of one another."
@@ -57,7 +58,7 @@ class LanguageModelConfig(TaskConfig):
     "Probability that an input or output of the stack is zeroed in training."
     layer_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     "The same between layers."
-    softmax: SoftmaxConfig
+    softmax: SoftmaxConfig = Field(default_factory=SoftmaxConfig)
     "The output layer."
 
     def __post_init__(self) -> None:

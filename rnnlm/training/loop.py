@@ -35,11 +35,12 @@ from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokens import TokenTable
 from rnnlm.determinism import seed_torch
 from rnnlm.errors import ConfigError, NonFiniteError, RefusedError, TerminatedError
-from rnnlm.storage import Location
+from rnnlm.storage import Location, open_location
 from rnnlm.tasks.base import BatchingConfig, TaskConfig
-from rnnlm.training.metrics import MetricsLog, Row, TrackerConfig
-from rnnlm.training.optimizers import OptimizerConfig
-from rnnlm.training.schedules import ScheduleConfig
+from rnnlm.tasks.language_model import LanesConfig
+from rnnlm.training.metrics import MetricsLog, NoTrackerConfig, Row, TrackerConfig
+from rnnlm.training.optimizers import AdamWConfig, OptimizerConfig
+from rnnlm.training.schedules import CosineConfig, ScheduleConfig
 from rnnlm.types import State
 from rnnlm.world import SingleWorld, World
 
@@ -72,13 +73,13 @@ class TrainingConfig:
 
     task: TaskConfig
     "What is trained."
-    batching: BatchingConfig
+    batching: BatchingConfig = Field(default_factory=LanesConfig)
     "How the data is laid out in batches."
-    optimizer: OptimizerConfig
+    optimizer: OptimizerConfig = Field(default_factory=AdamWConfig)
     "How parameters follow gradients."
-    schedule: ScheduleConfig
+    schedule: ScheduleConfig = Field(default_factory=CosineConfig)
     "How the learning rate moves."
-    loop: LoopConfig
+    loop: LoopConfig = Field(default_factory=LoopConfig)
     "How long to train, and when to look, save and stop."
     seed: int = Field(default=1, ge=0)
     "Root of all randomness."
@@ -131,9 +132,9 @@ class _Progress:
 def train(
     settings: TrainingConfig,
     data: TrainingData,
-    folder: Location,
+    folder: Location | str,
     *,
-    tracker: TrackerConfig,
+    tracker: TrackerConfig | None = None,
     world: World | None = None,
     device: str = "cpu",
     hooks: Hooks | None = None,
@@ -144,6 +145,7 @@ def train(
     `identity` names everything that must not change between the parts of a run; RefusedError shows what did.
     Raises NonFiniteError (the last good checkpoint stays) and TerminatedError (state was saved).
     """
+    folder = open_location(folder) if isinstance(folder, str) else folder
     world = world or SingleWorld()
     problems = settings.batching.problems(world.size)
     if problems:
@@ -152,7 +154,7 @@ def train(
     if world.rank == 0:
         check_identity(folder, identity or {})
     world.barrier()
-    log = MetricsLog(folder, tracker.open(folder)) if world.rank == 0 else None
+    log = MetricsLog(folder, (tracker or NoTrackerConfig()).open(folder)) if world.rank == 0 else None
     try:
         run.restore(log)
         run.to_the_end(log)

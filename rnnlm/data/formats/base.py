@@ -65,7 +65,7 @@ class CorpusConfig:
         """What decides the rows, the content of the files apart."""
         return {"text_column": self.text_column}
 
-    def texts(self, listing: Listing) -> Iterator[str]:
+    def iterate_texts(self, listing: Listing) -> Iterator[str]:
         """Every text that is neither null nor empty, in order, unit by unit."""
         check_text_column(listing, self.text_column)
         for unit in listing.units:
