@@ -132,8 +132,8 @@ class EvaluateJob:
     "Folder for report.html, report.md and report.json."
     scored: str | None = None
     "Scored data: the output of jobs.score, or any Parquet with logprob and num_tokens."
-    text_column: str = "text"
-    "Column of the scored text; without it there are no figures a byte or a character."
+    text_column: str | None = "text"
+    "Column of the scored text; with null there are no figures a byte or a character."
     group_by: str | None = None
     "Column to break the figures down by."
     id_column: str | None = None

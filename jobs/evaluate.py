@@ -1,0 +1,145 @@
+"""Perplexity, bits per byte and a report with plots, over scored data or a token stream.
+
+python -m jobs.evaluate scored=outputs/scored run=outputs/model group_by=kind output=outputs/report
+python -m jobs.evaluate checkpoint=outputs/model tokens=outputs/tokens/test output=outputs/report
+"""
+
+import math
+import os
+import platform
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sentencepiece
+import torch
+
+import rnnlm
+from jobs.app import run_job
+from jobs.schemas import EvaluateJob
+from rnnlm.checkpoint import load_checkpoint
+from rnnlm.data.files import expand_paths
+from rnnlm.data.tokens import read_token_table
+from rnnlm.errors import DataError, Place
+from rnnlm.evaluation.baselines import measure_baselines
+from rnnlm.evaluation.perplexity import evaluate_scored
+from rnnlm.evaluation.plots import check_installed
+from rnnlm.evaluation.report import ReportInputs, Sample, StreamResult, write_report
+from rnnlm.evaluation.scored import ScoredColumns, open_scored
+from rnnlm.storage import open_location
+from rnnlm.training.metrics import METRICS, read_metrics
+
+MAX_SAMPLES = 12
+
+
+def evaluate(job: EvaluateJob) -> None:
+    """Measure, write the report, and say the figures."""
+    check_installed()
+    inputs = ReportInputs(
+        title=job.title,
+        **_scored(job),
+        stream=_stream(job) if job.tokens is not None and job.checkpoint is not None else None,
+        **_training(job),
+        samples=_samples(job.samples) if job.samples else [],
+        versions=_versions(),
+    )
+    write_report(inputs, open_location(job.output))
+    if inputs.evaluation is not None:
+        total = inputs.evaluation.total
+        print(
+            f"evaluate: {total.rows:,} rows ({total.errors:,} with an error), {total.tokens:,} tokens, "
+            f"perplexity {_figure(total.token_perplexity, 2)} a token, "
+            f"{_figure(total.bits_per_byte, 4)} bits per byte, {_figure(total.bits_per_char, 4)} bits per character"
+        )
+    if inputs.stream is not None:
+        stream = inputs.stream
+        print(
+            f"evaluate: stream of {stream.targets:,} targets, {stream.nll:.4f} nats each, "
+            f"perplexity {stream.perplexity:.2f}"
+        )
+    print(f"output: {job.output}/report.html")
+
+
+def _scored(job: EvaluateJob) -> dict[str, Any]:
+    if job.scored is None:
+        return {}
+    columns = ScoredColumns(text=job.text_column, group=job.group_by, id=job.id_column)
+    files, _ = open_scored(job.scored, columns)
+    report = open_location(job.scored).join("_run/report.json")
+    return {
+        "evaluation": evaluate_scored(job.scored, columns),
+        "baselines": measure_baselines(files, job.text_column) if job.text_column else None,
+        "scoring": report.read_json() if report.exists() else None,
+    }
+
+
+def _training(job: EvaluateJob) -> dict[str, Any]:
+    if job.run is None:
+        return {}
+    folder = open_location(job.run)
+    if not folder.join(METRICS).exists():
+        raise DataError(f"{job.run} is not the output of jobs.train (no {METRICS})", todo="check run=...")
+    settings = folder.join("settings.json")
+    return {
+        "metrics": read_metrics(folder.join(METRICS)),
+        "settings": settings.read_json() if settings.exists() else {},
+    }
+
+
+def _stream(job: EvaluateJob) -> StreamResult:
+    """The perplexity of a token table read as one stream, as word-level benchmarks define it."""
+    assert job.checkpoint is not None
+    assert job.tokens is not None
+    torch.set_num_threads(os.cpu_count() or 1)
+    checkpoint = load_checkpoint(job.checkpoint)
+    table = read_token_table(job.tokens, checkpoint.tokenizer)
+    loss = checkpoint.task.validate(checkpoint.model, table, checkpoint.tokenizer, num_lanes=job.lanes)
+    nll = loss.nll.item() / loss.num_targets
+    return StreamResult(job.tokens, loss.num_targets, job.lanes, nll, math.exp(min(nll, 700.0)))
+
+
+def _samples(path: str) -> list[Sample]:
+    samples: list[Sample] = []
+    for file in expand_paths(path, (".parquet",)):
+        location = open_location(file)
+        table = pq.read_table(location.path, filesystem=location.filesystem)
+        if "hypotheses" not in table.schema.names:
+            raise DataError(
+                "there is no column 'hypotheses'", where=Place(file), todo="give the output of jobs.generate"
+            )
+        prompts = next((name for name in table.schema.names if name != "hypotheses"), None)
+        for row in table.to_pylist():
+            for found in row["hypotheses"] or []:
+                samples.append(
+                    Sample(
+                        prompt=str(row[prompts] or "") if prompts else "",
+                        text=found["text"],
+                        logprob=found["logprob"],
+                        num_tokens=len(found["tokens"]),
+                        finish_reason=found["finish_reason"],
+                    )
+                )
+                if len(samples) == MAX_SAMPLES:
+                    return samples
+    return samples
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "rnnlm": rnnlm.__version__,
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pyarrow": pa.__version__,
+        "sentencepiece": sentencepiece.__version__,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+    }
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "unknown" if value is None else f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    run_job("evaluate", EvaluateJob, evaluate)

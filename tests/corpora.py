@@ -1,0 +1,110 @@
+"""Small corpora and models that several test files share."""
+
+import datetime
+import decimal
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from rnnlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rnnlm.data.tokenizers.words import WordsConfig, WordsTokenizer
+from rnnlm.data.tokens import TokenTable
+from rnnlm.nn.cells.base import CellConfig
+from rnnlm.nn.cells.elman import ElmanConfig
+from rnnlm.nn.cells.gru import GRUConfig
+from rnnlm.nn.cells.lstm import LSTMConfig
+from rnnlm.nn.softmax import SoftmaxConfig
+from rnnlm.storage import open_location
+from rnnlm.tasks.language_model import LanguageModelConfig
+
+WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "tree", "."]
+CELLS: dict[str, type[CellConfig]] = {"elman": ElmanConfig, "gru": GRUConfig, "lstm": LSTMConfig}
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog.",
+    "  two  blanks, a\ttab and\na line feed ",
+    "def add(a, b):\n    return a + b\n",
+    "Füße über Öl; naïve café; 東京は日本の首都です。",
+    *(f"sentence number {number} of a corpus that repeats itself" for number in range(60)),
+]
+
+
+def sentences(count: int, *, seed: int = 0) -> list[str]:
+    """Texts of 1 to 9 words."""
+    random = np.random.default_rng(seed)
+    return [" ".join(random.choice(WORDS, size=random.integers(1, 10))) for _ in range(count)]
+
+
+def words_tokenizer() -> WordsTokenizer:
+    """11 words, <eos>, which starts a text too, and <unk>."""
+    return WordsConfig().train([" ".join(WORDS)])
+
+
+def random_documents(lengths: Sequence[int], vocab_size: int, *, seed: int = 0) -> list[np.ndarray]:
+    """Token ids without the specials, one document a length."""
+    random = np.random.default_rng(seed)
+    return [random.integers(2, vocab_size - 1, size=length, dtype=np.int32) for length in lengths]
+
+
+def token_table(texts: Sequence[str]) -> TokenTable:
+    return TokenTable.from_documents(words_tokenizer().encode(texts))
+
+
+def tiny_task(cell: str = "lstm", *, hidden_size: int = 8, tied: bool = True, **fields) -> LanguageModelConfig:
+    embedding_size = hidden_size if tied else hidden_size + 3
+    return LanguageModelConfig(
+        cell=CELLS[cell](hidden_size=hidden_size),
+        embedding_size=embedding_size,
+        softmax=SoftmaxConfig(tied=tied),
+        **fields,
+    )
+
+
+def save_tiny(folder, task: LanguageModelConfig | None = None, tokenizer=None) -> Checkpoint:
+    """A checkpoint with random weights in `folder`, far enough from uniform that mistakes show."""
+    task, tokenizer = task or tiny_task(), tokenizer or words_tokenizer()
+    model = task.build_model(tokenizer.vocab_size)
+    for parameter in model.parameters():
+        parameter.data.mul_(3.0)
+    save_checkpoint(
+        open_location(str(folder)), task=task, model=model, tokenizer=tokenizer, trained={"step": 0, "tokens": 0}
+    )
+    return load_checkpoint(str(folder))
+
+
+def nasty_table(rows: int) -> pa.Table:
+    """A text column and one column of each Arrow type that Parquet can hold, every fifth value null."""
+    noon = datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.UTC)
+
+    def column(make, kind):
+        return pa.array([None if row % 5 == 4 else make(row) for row in range(rows)], kind)
+
+    return pa.table(
+        {
+            "text": pa.array([f"text {row} \u2028 \u00fc \U0001f600" for row in range(rows)]),
+            "bool": column(lambda r: r % 2 == 0, pa.bool_()),
+            "int8": column(lambda r: r % 100 - 50, pa.int8()),
+            "uint64": column(lambda r: 2**64 - 1 - r, pa.uint64()),
+            "float16": column(lambda r: np.float16(r / 4), pa.float16()),
+            "float64": column(lambda r: float("nan") if r % 3 == 0 else -r / 7, pa.float64()),
+            "large_string": column(lambda r: "s" * (r % 4), pa.large_string()),
+            "binary": column(lambda r: bytes([r % 256, 0, 255]), pa.binary()),
+            "fixed_size_binary": column(lambda r: bytes([r % 256] * 4), pa.binary(4)),
+            "decimal": column(lambda r: decimal.Decimal(r).scaleb(-3), pa.decimal128(20, 3)),
+            "date": column(lambda r: (noon + datetime.timedelta(days=r)).date(), pa.date32()),
+            "time": column(lambda r: datetime.time(r % 24, 1, 2, 345678), pa.time64("us")),
+            "timestamp": column(lambda r: noon + datetime.timedelta(seconds=r), pa.timestamp("us", tz="Europe/Berlin")),
+            "duration": column(lambda r: datetime.timedelta(seconds=r), pa.duration("ms")),
+            "dictionary": column(lambda r: "abc"[r % 3], pa.string()).dictionary_encode(),
+            "list": column(lambda r: [[], [None], [r, r + 1]][r % 3], pa.list_(pa.int32())),
+            "list_of_list": column(lambda r: [[r], None, []], pa.list_(pa.list_(pa.int16()))),
+            "fixed_size_list": column(lambda r: [r, None], pa.list_(pa.float32(), 2)),
+            "struct": column(
+                lambda r: {"a": r, "b": None if r % 2 else {"c": str(r)}},
+                pa.struct([("a", pa.int64()), ("b", pa.struct([("c", pa.string())]))]),
+            ),
+            "map": column(lambda r: [("k", r), ("l", None)], pa.map_(pa.string(), pa.int64())),
+            "null": pa.nulls(rows),
+        }
+    )
