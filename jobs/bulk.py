@@ -34,6 +34,7 @@ def run_bulk(work: WorkConfig, corpus: CorpusConfig, output: str, cluster: Clust
         "tokens_per_second": round(totals.tokens / max(1e-9, totals.seconds), 1),
         "workers": workers,
         "estimated_seconds": round(estimate, 1),
+        "corpus": corpus.card(),
     }
     folder = run.folder().folder
     folder.join("_run/config.yaml").write_text(yaml.safe_dump(to_dict(settings), sort_keys=False))

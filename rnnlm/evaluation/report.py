@@ -82,6 +82,7 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
         "stream": asdict(inputs.stream) if inputs.stream else None,
         "training": training,
         "scoring": dict(inputs.scoring) if inputs.scoring else None,
+        "corpus": flatten((inputs.scoring or {}).get("corpus", {})),
         "settings": {k: v for k, v in flatten(inputs.settings).items() if not k.endswith(TARGET)},
         "versions": dict(inputs.versions),
     }

@@ -65,6 +65,10 @@ class CorpusConfig:
         """What decides the rows, the content of the files apart."""
         return {"text_column": self.text_column}
 
+    def card(self) -> dict[str, Any]:
+        """How the corpus came to be, for reports; empty if nothing is known."""
+        return {}
+
     def iterate_texts(self, listing: Listing) -> Iterator[str]:
         """Every text that is neither null nor empty, in order, unit by unit."""
         check_text_column(listing, self.text_column)

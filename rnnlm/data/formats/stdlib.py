@@ -1,7 +1,7 @@
 """The corpus every machine already has: the standard library of the Python that runs this."""
 
 import platform
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import Field
@@ -26,6 +26,10 @@ class StdlibCorpus(CorpusConfig):
         """The folder of this Python version's corpus."""
         name = f"stdlib-{platform.python_implementation().lower()}-{platform.python_version()}-v{CORPUS_VERSION}"
         return open_location(self.folder).join(name)
+
+    def card(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.location().join("card.json").read_json()
+        return found
 
     def list_units(self) -> Listing:
         folder = self.location()
