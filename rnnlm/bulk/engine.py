@@ -93,7 +93,9 @@ def prepare(
         corpus=corpus,
         output=location.path if location.is_local else output,
         listing=listing,
-        schema=schema,
+        # As it will be once it has travelled to a worker: Arrow rewrites some types (map) the first time, and the
+        # schema that a part stores must not depend on whether it travelled.
+        schema=pa.ipc.read_schema(pa.BufferReader(schema.serialize())),
         provenance={"job": work.job, **work.provenance()},
     )
     return run, shards, identity
