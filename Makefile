@@ -45,5 +45,10 @@ test: setup  ## The tests that gate every change (a few minutes)
 test-all: setup  ## Every test, the slow ones too
 	$(RUN) -m pytest
 
+bench: setup  ## Measure scoring and training against plain scripts
+	$(RUN) -m benchmarks.bench_score --size small
+	$(RUN) -m benchmarks.bench_score --size big
+	$(RUN) -m benchmarks.bench_train
+
 clean:  ## Remove what demo and tests made; .venv stays
 	rm -rf outputs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ import yaml
 
 from jobs.progress import ProgressLine, progress_line
 from jobs.schemas import ClusterConfig
-from rnnlm.bulk.engine import BulkRun, Pool, Totals, execute, prepare, run_here
+from rnnlm.bulk.engine import BulkRun, Outcome, Pool, Totals, execute, prepare, run_here
 from rnnlm.bulk.output import DoneRecord
 from rnnlm.bulk.plan import Shard
 from rnnlm.bulk.work import WorkConfig
@@ -22,7 +22,7 @@ def run_bulk(work: WorkConfig, corpus: CorpusConfig, output: str, cluster: Clust
     """Run `work` over `corpus` into `output`; `settings` is the job's config, kept with the output."""
     run, shards, identity = prepare(work, corpus, output, target_seconds=cluster.shard_seconds)
     estimate = sum(shard.seconds for shard in shards)
-    workers = _choose_workers(cluster, estimate)
+    workers = _choose_workers(cluster, estimate, len(shards))
     by_index = {shard.index: shard for shard in shards}
     began = set(run.folder().done())
     with progress_line(work.job, estimate) as line:
@@ -44,27 +44,25 @@ def run_bulk(work: WorkConfig, corpus: CorpusConfig, output: str, cluster: Clust
     return totals
 
 
-def _choose_workers(cluster: ClusterConfig, estimate: float) -> int:
-    """0 means this process."""
-    if cluster.workers is not None:
-        return cluster.workers
-    if estimate < cluster.ray_from_seconds:
+def _choose_workers(cluster: ClusterConfig, estimate: float, num_shards: int) -> int:
+    """How many Ray workers, known to fit the cluster before anything is written; 0 means this process."""
+    if cluster.workers == 0 or (cluster.workers is None and estimate < cluster.ray_from_seconds):
         return 0
-    from jobs.distributed.cluster import cluster_cpus, connect  # noqa: PLC0415 - importing Ray takes a second
+    from jobs.distributed.cluster import check_feasible, cluster_cpus, connect  # noqa: PLC0415 - importing Ray is slow
 
     connect(cluster.address)
-    return max(1, cluster_cpus())
+    if cluster.workers is not None:
+        check_feasible(cluster.workers, {"CPU": 1.0})
+    return min(num_shards, cluster.workers or max(1, cluster_cpus()))
 
 
 def _pool(cluster: ClusterConfig, workers: int) -> Pool:
     if workers == 0:
         return run_here
 
-    def on_ray(run: BulkRun, shards: Sequence[Shard]) -> Any:
-        from jobs.distributed.cluster import connect  # noqa: PLC0415 - importing Ray takes a second
-        from jobs.distributed.shard_pool import run_on_ray  # noqa: PLC0415
+    def on_ray(run: BulkRun, shards: Sequence[Shard]) -> Iterator[Outcome]:
+        from jobs.distributed.shard_pool import run_on_ray  # noqa: PLC0415 - importing Ray is slow
 
-        connect(cluster.address)
         return run_on_ray(run, shards, workers=workers, max_attempts=cluster.max_attempts)
 
     return on_ray

@@ -11,7 +11,6 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from jobs.distributed.cluster import check_feasible
 from rnnlm.bulk.engine import BulkRun, Failure, Outcome, run_shard
 from rnnlm.bulk.plan import Shard
 from rnnlm.errors import EnvironmentFailure
@@ -32,12 +31,10 @@ class ShardWorker:
 
 def run_on_ray(run: BulkRun, shards: Sequence[Shard], *, workers: int, max_attempts: int) -> Iterator[Outcome]:
     """Outcomes in the order in which they come. The costliest shards start first, so that none is left to the end."""
-    workers = min(workers, len(shards))
-    check_feasible(workers, {"CPU": 1.0})
     pool = _Pool(run, max_attempts)
     pool.queue.extend(sorted(shards, key=lambda shard: -shard.seconds))
     try:
-        for _ in range(workers):
+        for _ in range(min(workers, len(shards))):
             pool.hire()
         while pool.busy:
             yield from pool.collect()
