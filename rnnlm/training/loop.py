@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from rnnlm.checkpoint import (
     INDEX,
     WEIGHTS,
-    TrainingState,
     load_training_state,
     load_weights,
     resolve_checkpoint,
@@ -40,8 +39,8 @@ from rnnlm.tasks.base import BatchingConfig, TaskConfig
 from rnnlm.tasks.language_model import LanesConfig
 from rnnlm.training.metrics import MetricsLog, NoTrackerConfig, Row, TrackerConfig
 from rnnlm.training.optimizers import AdamWConfig, OptimizerConfig
+from rnnlm.training.run_state import RunState
 from rnnlm.training.schedules import CosineConfig, ScheduleConfig
-from rnnlm.types import State
 from rnnlm.world import SingleWorld, World
 
 IDENTITY = "run.json"
@@ -114,21 +113,6 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False  # asked after every step
 
 
-@dataclass
-class _Progress:
-    """What changes from step to step, and is saved."""
-
-    step: int = 0
-    tokens: int = 0
-    wall_seconds: float = 0.0
-    best_step: int = 0
-    best_valid_nll: float = math.inf
-    # Since the last row of the log:
-    nll: float = 0.0
-    targets: int = 0
-    seconds: float = 0.0
-
-
 def train(
     settings: TrainingConfig,
     data: TrainingData,
@@ -156,7 +140,7 @@ def train(
     world.barrier()
     log = MetricsLog(folder, (tracker or NoTrackerConfig()).open(folder)) if world.rank == 0 else None
     try:
-        run.restore(log)
+        run.resume(log)
         run.to_the_end(log)
     finally:
         if log is not None:
@@ -192,11 +176,10 @@ class _Run:
         self.settings, self.data, self.folder, self.world, self.hooks = settings, data, folder, world, hooks
         self.device = device
         seed_torch(settings.seed, "initial weights")
-        self.model: nn.Module = settings.task.build_model(data.tokenizer.vocab_size).to(device)
-        world.broadcast(self.model)
+        model = settings.task.build_model(data.tokenizer.vocab_size).to(device)
+        world.broadcast(model)
         seed_torch(settings.seed, "dropout", world.rank)
-        self.optimizer = settings.optimizer.build(self.model)
-        self.stream = settings.task.open_stream(
+        stream = settings.task.open_stream(
             data.train,
             data.tokenizer,
             settings.batching,
@@ -204,17 +187,34 @@ class _Run:
             rank=world.rank,
             world_size=world.size,
         )
-        self.state: State = settings.task.initial_state(self.model, settings.batching, world.size)
+        self.now = RunState(
+            model=model,
+            optimizer=settings.optimizer.build(model),
+            stream=stream,
+            carried=settings.task.initial_state(model, settings.batching, world.size),
+            seed=settings.seed,
+        )
+        self.progress = self.now.progress
         loop = settings.loop
-        self.total_steps = loop.max_steps or max(1, round(loop.max_epochs * self.stream.steps_per_epoch))
+        self.total_steps = loop.max_steps or max(1, round(loop.max_epochs * stream.steps_per_epoch))
         self.valid_every = loop.valid_every_steps or max(1, math.ceil(self.total_steps / 10))
         self.save_every = loop.save_every_steps or self.valid_every
-        self.progress = _Progress()
+        self.grad_norm = math.nan
+
+    def resume(self, log: MetricsLog | None) -> None:
+        """Go back to the last checkpoint, if there is one."""
+        if not self.folder.join(INDEX).exists():
+            return
+        folder = resolve_checkpoint(self.folder.path if self.folder.is_local else self.folder.uri, "last")
+        load_weights(self.now.model, folder.join(WEIGHTS).read_bytes(), folder)
+        self.now.restore(load_training_state(folder), self.world)
+        if log is not None:
+            log.resume(self.progress.step)
 
     def to_the_end(self, log: MetricsLog | None) -> None:
         """All remaining steps."""
         loop, progress = self.settings.loop, self.progress
-        self.model.train()
+        self.now.model.train()
         while progress.step < self.total_steps:
             stop = self.one_step()
             last = progress.step == self.total_steps
@@ -237,16 +237,16 @@ class _Run:
         settings, progress = self.settings, self.progress
         began = time.perf_counter()
         factor = settings.schedule.factor(progress.step, self.total_steps)
-        for group in self.optimizer.param_groups:
+        for group in self.now.optimizer.param_groups:
             group["lr"] = settings.optimizer.learning_rate * factor
-        batch = self.stream.next()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, self.state = settings.task.loss(self.model, batch, self.state)
+        batch = self.now.stream.next()
+        self.now.optimizer.zero_grad(set_to_none=True)
+        loss, self.now.carried = settings.task.loss(self.now.model, batch, self.now.carried)
         shared = torch.tensor([loss.num_targets, float(self.hooks.should_stop())], dtype=torch.float64)
         num_targets, stops = self.world.sum(shared.to(self.device)).tolist()
         (loss.nll / num_targets).backward()
-        self.world.sum_gradients(self.model)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.loop.clip_norm)
+        self.world.sum_gradients(self.now.model)
+        norm = nn.utils.clip_grad_norm_(self.now.model.parameters(), settings.loop.clip_norm)
         self.grad_norm = norm.item()
         # The summed gradient is the same on every rank, so all of them see a bad step and stop together.
         if not math.isfinite(self.grad_norm):
@@ -255,34 +255,34 @@ class _Run:
                 f"(loss {loss.nll.item() / num_targets:.4g} nats on rank {self.world.rank})",
                 todo="lower optimizer.learning_rate; the last checkpoint before it is kept",
             )
-        self.optimizer.step()
+        self.now.optimizer.step()
         progress.step += 1
         progress.tokens += int(num_targets)
-        progress.nll += loss.nll.item()
-        progress.targets += int(num_targets)
+        progress.window_nll += loss.nll.item()
+        progress.window_targets += int(num_targets)
         seconds = time.perf_counter() - began
-        progress.seconds += seconds
+        progress.window_seconds += seconds
         progress.wall_seconds += seconds
         return bool(stops > 0)
 
     def log_training(self, log: MetricsLog | None) -> None:
         progress = self.progress
-        nll = self.world.sum(torch.tensor([progress.nll], dtype=torch.float64, device=self.device)).item()
+        nll = self.world.sum(torch.tensor([progress.window_nll], dtype=torch.float64, device=self.device)).item()
         row = self.row(
             "train",
-            nll=nll / max(1, progress.targets),
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            nll=nll / max(1, progress.window_targets),
+            learning_rate=self.now.optimizer.param_groups[0]["lr"],
             grad_norm=self.grad_norm,
-            tokens_per_second=progress.targets / max(1e-9, progress.seconds),
+            tokens_per_second=progress.window_targets / max(1e-9, progress.window_seconds),
         )
-        progress.nll, progress.targets, progress.seconds = 0.0, 0, 0.0
+        progress.window_nll, progress.window_targets, progress.window_seconds = 0.0, 0, 0.0
         self.emit(row, log)
 
     def validate(self, log: MetricsLog | None) -> bool:
         """Measure on the held-out data; True if it is the best so far."""
         began = time.perf_counter()
         loss = self.settings.task.validate(
-            self.model,
+            self.now.model,
             self.data.valid,
             self.data.tokenizer,
             num_lanes=self.settings.loop.valid_lanes,
@@ -306,7 +306,7 @@ class _Run:
         return {
             "kind": kind,
             "step": progress.step,
-            "epoch": self.stream.epoch,
+            "epoch": self.now.stream.epoch,
             "tokens": progress.tokens,
             "wall_seconds": round(progress.wall_seconds, 3),
             **values,
@@ -319,13 +319,13 @@ class _Run:
 
     def save(self, *, improved: bool) -> None:
         """Write a checkpoint and point to it; the checkpoints no longer pointed to are removed."""
-        training = self.training_state()
+        training = self.now.capture(self.world)
         if self.world.rank == 0:
             name = f"step-{self.progress.step:08d}"
             save_checkpoint(
                 self.folder.join("checkpoints", name),
                 task=self.settings.task,
-                model=self.model,
+                model=self.now.model,
                 tokenizer=self.data.tokenizer,
                 trained={key: training.values[key] for key in ("step", "tokens", "best_valid_nll")},
                 training=training,
@@ -340,66 +340,6 @@ class _Run:
                 self.folder.join("checkpoints", old).delete_dir()
         self.world.barrier()
 
-    def training_state(self) -> TrainingState:
-        """Everything needed to go on exactly, gathered from all ranks."""
-        progress = self.progress
-        tensors: dict[str, Tensor] = {"random_state": self.world.gather_rows(torch.get_rng_state())}
-        for index, rows in enumerate(self.state):
-            gathered = self.world.gather_rows(rows)  # ranks x lanes of a rank x size; lane i is rank i mod world
-            tensors[f"lanes.{index}"] = gathered.transpose(0, 1).flatten(0, 1).cpu().contiguous()
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for index, parameter in enumerate(parameters):
-            for name, value in self.optimizer.state.get(parameter, {}).items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
-        values = {
-            "step": progress.step,
-            "tokens": progress.tokens,
-            "wall_seconds": progress.wall_seconds,
-            "best_step": progress.best_step,
-            "best_valid_nll": progress.best_valid_nll if math.isfinite(progress.best_valid_nll) else None,
-            "window_nll": self.world.sum(torch.tensor([progress.nll], dtype=torch.float64, device=self.device)).item(),
-            "window_targets": progress.targets,
-            "window_seconds": progress.seconds,
-            "stream": self.stream.state(),
-        }
-        return TrainingState(values, tensors)
-
-    def restore(self, log: MetricsLog | None) -> None:
-        """Go back to the last checkpoint, if there is one."""
-        if not self.folder.join(INDEX).exists():
-            return
-        folder = resolve_checkpoint(self.folder.path if self.folder.is_local else self.folder.uri, "last")
-        saved = load_training_state(folder)
-        load_weights(self.model, folder.join(WEIGHTS).read_bytes(), folder)
-        values, tensors, progress = saved.values, saved.tensors, self.progress
-        progress.step, progress.tokens = values["step"], values["tokens"]
-        progress.wall_seconds, progress.best_step = values["wall_seconds"], values["best_step"]
-        progress.best_valid_nll = math.inf if values["best_valid_nll"] is None else values["best_valid_nll"]
-        # A mean over steps before and after the break stays a mean: rank 0 carries the sum on.
-        progress.nll = values["window_nll"] if self.world.rank == 0 else 0.0
-        progress.targets, progress.seconds = values["window_targets"], values["window_seconds"]
-        self.stream.restore(values["stream"])
-        rank, size = self.world.rank, self.world.size
-        self.state = tuple(tensors[f"lanes.{i}"][rank::size].to(self.device) for i in range(len(self.state)))
-        self.restore_optimizer(tensors)
-        random_state = tensors["random_state"]
-        if len(random_state) == size:
-            torch.set_rng_state(random_state[rank])
-        else:  # another number of workers: dropout cannot go on as it was, but must not repeat itself
-            seed_torch(self.settings.seed, "dropout", rank, progress.step)
-        if log is not None:
-            log.resume(progress.step)
-
-    def restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for key, value in tensors.items():
-            kind, _, rest = key.partition(".")
-            if kind == "optimizer":
-                index, _, name = rest.partition(".")
-                parameter = parameters[int(index)]
-                self.optimizer.state[parameter][name] = value.to(parameter.device)
-
     def summary(self) -> TrainingSummary:
         progress = self.progress
         return TrainingSummary(
@@ -408,5 +348,5 @@ class _Run:
             wall_seconds=progress.wall_seconds,
             best_step=progress.best_step,
             best_valid_nll=progress.best_valid_nll,
-            num_parameters=sum(p.numel() for p in self.model.parameters()),
+            num_parameters=sum(p.numel() for p in self.now.model.parameters()),
         )

@@ -1,0 +1,100 @@
+"""All that changes while a run trains, and how it is written down and taken up again, exactly.
+
+Saved are the optimizer's moments, the random state of every rank, the hidden states of all lanes, the position in the
+data and the counts. Lanes are saved in global order (lane i belongs to rank i mod world size), so a run may go on with
+another number of workers.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from rnnlm.checkpoint import TrainingState
+from rnnlm.determinism import seed_torch
+from rnnlm.tasks.base import Stream
+from rnnlm.types import State
+from rnnlm.world import World
+
+
+@dataclass
+class Progress:
+    """Counts of a run; the `window_` fields are sums since the last row of the log."""
+
+    step: int = 0
+    tokens: int = 0
+    wall_seconds: float = 0.0
+    best_step: int = 0  # 0 before the first validation
+    best_valid_nll: float = math.inf
+    window_nll: float = 0.0  # of this rank
+    window_targets: int = 0  # of all ranks
+    window_seconds: float = 0.0
+
+
+@dataclass
+class RunState:
+    """One rank's model, optimizer, place in the data, carried hidden state and counts."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    stream: Stream
+    carried: State
+    seed: int
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def capture(self, world: World) -> TrainingState:
+        """Everything but the weights, gathered from all ranks; every rank must call it."""
+        progress = self.progress
+        tensors: dict[str, Tensor] = {"random_state": world.gather_rows(torch.get_rng_state())}
+        for index, rows in enumerate(self.carried):
+            gathered = world.gather_rows(rows)  # ranks x lanes of a rank x size
+            tensors[f"lanes.{index}"] = gathered.transpose(0, 1).flatten(0, 1).cpu().contiguous()
+        for index, parameter in enumerate(self._parameters()):
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
+        window_nll = torch.tensor([progress.window_nll], dtype=torch.float64, device=self.device)
+        values = {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "wall_seconds": progress.wall_seconds,
+            "best_step": progress.best_step,
+            "best_valid_nll": progress.best_valid_nll if math.isfinite(progress.best_valid_nll) else None,
+            "window_nll": world.sum(window_nll).item(),
+            "window_targets": progress.window_targets,
+            "window_seconds": progress.window_seconds,
+            "stream": self.stream.state(),
+        }
+        return TrainingState(values, tensors)
+
+    def restore(self, saved: TrainingState, world: World) -> None:
+        """Go on from what `capture` gave; the weights are loaded by the caller."""
+        values, tensors, progress = saved.values, saved.tensors, self.progress
+        for name in ("step", "tokens", "wall_seconds", "best_step", "window_targets", "window_seconds"):
+            setattr(progress, name, values[name])
+        progress.best_valid_nll = math.inf if values["best_valid_nll"] is None else values["best_valid_nll"]
+        # The sum over all ranks is carried on by one of them.
+        progress.window_nll = values["window_nll"] if world.rank == 0 else 0.0
+        self.stream.restore(values["stream"])
+        lanes = [tensors[f"lanes.{index}"] for index in range(len(self.carried))]
+        self.carried = tuple(rows[world.rank :: world.size].to(self.device) for rows in lanes)
+        parameters = self._parameters()
+        for key, value in tensors.items():
+            kind, _, rest = key.partition(".")
+            if kind == "optimizer":
+                index, _, name = rest.partition(".")
+                parameter = parameters[int(index)]
+                self.optimizer.state[parameter][name] = value.to(parameter.device)
+        random_state = tensors["random_state"]
+        if len(random_state) == world.size:
+            torch.set_rng_state(random_state[world.rank])
+        else:  # another number of workers: dropout cannot go on as it was, but must not repeat itself
+            seed_torch(self.seed, "dropout", world.rank, progress.step)
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
