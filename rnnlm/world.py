@@ -4,13 +4,14 @@ Code that trains never asks whether it is distributed: `SingleWorld` answers for
 process group that torchrun or Ray Train has set up.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 
+@runtime_checkable
 class World(Protocol):
     """A rank in a group of `size` equal processes."""
 

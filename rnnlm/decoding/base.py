@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ Ids = npt.NDArray[np.integer]
 FinishReason = Literal["end", "length"]
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """A model as seen by decoding: a state for each row, and logits for what comes next."""
 

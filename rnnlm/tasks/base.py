@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ class LossSum:
     num_targets: int
 
 
+@runtime_checkable
 class Stream(Protocol):
     """An endless source of batches with a small exact state."""
 

@@ -6,7 +6,7 @@ the steps since the last row. After a resume the file holds each step once: rows
 
 import json
 from abc import abstractmethod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rnnlm.config import config
 from rnnlm.errors import ConfigError
@@ -16,6 +16,7 @@ METRICS = "metrics.jsonl"
 Row = dict[str, Any]
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Where measurements go beside `metrics.jsonl`."""
 

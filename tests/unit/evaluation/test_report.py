@@ -1,0 +1,120 @@
+import builtins
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rnnlm.errors import EnvironmentFailure
+from rnnlm.evaluation.baselines import Baselines
+from rnnlm.evaluation.perplexity import evaluate_scored
+from rnnlm.evaluation.report import ReportInputs, Sample, StreamResult, write_report
+from rnnlm.evaluation.scored import ScoredColumns
+from rnnlm.storage import open_location
+
+MAX_BYTES = 3_000_000  # small enough to send around
+EVIL = "<script>alert('x')</script> & more " * 4
+
+
+@pytest.fixture
+def full(tmp_path):
+    rows = 300
+    table = pa.table(
+        {
+            "id": [f"row {i}" for i in range(rows)],
+            "kind": ["code" if i % 3 else "prose" for i in range(rows)],
+            "text": [EVIL + "x" * i for i in range(rows)],
+            "logprob": [-40.0 - i for i in range(rows)],
+            "num_tokens": pa.array([20] * rows, pa.int32()),
+        }
+    )
+    (tmp_path / "data").mkdir()
+    pq.write_table(table, tmp_path / "data" / "part-000000.parquet")
+    steps = range(20, 400, 20)
+    train = [
+        {
+            "kind": "train",
+            "step": s,
+            "tokens": s * 100,
+            "wall_seconds": s / 10,
+            "nll": 9 - s / 100,
+            "tokens_per_second": 1e4,
+        }
+        for s in steps
+    ]
+    valid = [
+        {"kind": "valid", "step": s, "tokens": s * 100, "wall_seconds": s / 10, "nll": 9 - s / 110} for s in (200, 380)
+    ]
+    return ReportInputs(
+        title="A <b>title</b>",
+        evaluation=evaluate_scored(str(tmp_path), ScoredColumns(group="kind", id="id")),
+        baselines=Baselines(order0=4.5, gzip=2.5, xz=2.25),
+        stream=StreamResult("tokens/test", 1234, 1, 4.0, 54.6),
+        metrics=[*train, *valid],
+        scoring={
+            "tokens": 6000,
+            "shards": 1,
+            "wall_seconds": 1.5,
+            "workers": 0,
+            "estimated_seconds": 2.0,
+            "tokens_per_second": 4000.0,
+            "rows": {"all": 300, "ok": 299, "error": 1},
+            "corpus": {"rows": {"dropped": {"near duplicate": 78}}},
+        },
+        samples=[Sample("def ", EVIL, -9.0, 3, "length"), Sample("", "empty", 0.0, 0, "end")],
+        settings={"task": {"_target_": "rnnlm.x", "num_layers": 2}},
+        versions={"torch": "2.13.0"},
+    )
+
+
+def pages(inputs, folder):
+    write_report(inputs, open_location(str(folder)))
+    return [(folder / name).read_text() for name in ("report.html", "report.md", "report.json")]
+
+
+def test_the_page_is_self_contained_and_escaped(full, tmp_path):
+    html, _, _ = pages(full, tmp_path / "report")
+    assert len(html) < MAX_BYTES
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert "A &lt;b&gt;title" in html
+    # xlink and xmlns name vocabularies; nothing is ever fetched from them.
+    assert not re.search(r"(src|href)=[\"'](?!#)", html)
+    assert html.count("<svg") == 4
+
+
+def test_the_three_files_say_the_same(full, tmp_path):
+    html, markdown, content = pages(full, tmp_path / "report")
+    data = json.loads(content)
+    bits = data["total"]["bits_per_byte"]
+    assert data["settings"] == {"task.num_layers": 2}
+    for text in (html, markdown):
+        assert f"{bits:.3f}" in text
+        assert "54.60" in text
+        assert "prose" in text
+    assert "near duplicate" in html
+    assert "78" in html
+    assert "299 ok + 1 with an error = 300" in html
+
+
+def test_what_is_missing_is_left_out(tmp_path):
+    html, markdown, _ = pages(ReportInputs(title="Nothing yet"), tmp_path / "report")
+    assert "Nothing yet" in html
+    assert "Nothing yet" in markdown
+    for heading in ("Learning curve", "Samples", "Throughput", "How good is it?", "<svg"):
+        assert heading not in html
+
+
+def test_a_missing_extra_is_named_before_anything_is_written(full, tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without_jinja(name, *args, **kwargs):
+        if name == "jinja2":
+            raise ImportError("No module named 'jinja2'", name="jinja2")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_jinja)
+    with pytest.raises(EnvironmentFailure, match=r"rnnlm\[report\]"):
+        write_report(full, open_location(str(tmp_path / "report")))
+    assert not (tmp_path / "report").exists()
