@@ -8,12 +8,13 @@ from jobs.app import run_job
 from jobs.bulk import run_bulk
 from jobs.schemas import GenerateJob
 from rnnlm.inference.generate_work import GenerateWork
+from rnnlm.storage import open_location
 
 
 def generate(job: GenerateJob) -> None:
     """Run it."""
     work = GenerateWork(
-        checkpoint=job.checkpoint,
+        checkpoint=open_location(job.checkpoint).address,
         text_column=job.corpus.text_column,
         decoding=job.decoding,
         num_hypotheses=job.num_hypotheses,

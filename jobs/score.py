@@ -7,12 +7,13 @@ from jobs.app import run_job
 from jobs.bulk import run_bulk
 from jobs.schemas import ScoreJob
 from rnnlm.inference.score_work import ScoreWork
+from rnnlm.storage import open_location
 
 
 def score(job: ScoreJob) -> None:
     """Run it."""
     work = ScoreWork(
-        checkpoint=job.checkpoint,
+        checkpoint=open_location(job.checkpoint).address,
         text_column=job.corpus.text_column,
         token_logprobs=job.token_logprobs,
         threads=job.threads,

@@ -7,11 +7,16 @@ from jobs.app import run_job
 from jobs.bulk import run_bulk
 from jobs.schemas import TokenizeCorpusJob
 from rnnlm.inference.tokenize_work import TokenizeWork
+from rnnlm.storage import open_location
 
 
 def tokenize_corpus(job: TokenizeCorpusJob) -> None:
     """Run it."""
-    work = TokenizeWork(tokenizer=job.tokenizer_path, text_column=job.corpus.text_column, keep_columns=job.keep_columns)
+    work = TokenizeWork(
+        tokenizer=open_location(job.tokenizer_path).address,
+        text_column=job.corpus.text_column,
+        keep_columns=job.keep_columns,
+    )
     run_bulk(work, job.corpus, job.output, job.cluster, job)
 
 

@@ -108,7 +108,7 @@ def load_checkpoint(path: str) -> Checkpoint:
 def loaded(path: str) -> Checkpoint:
     """`load_checkpoint`, but each checkpoint only once a process, however many parts of it ask."""
     folder = resolve_checkpoint(path)
-    return _loaded(folder.path if folder.is_local else folder.uri, folder.join(CONFIG).info().mtime_ns)
+    return _loaded(folder.address, folder.join(CONFIG).info().mtime_ns)
 
 
 @functools.lru_cache(maxsize=2)

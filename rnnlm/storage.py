@@ -28,6 +28,11 @@ class Location:
     def is_local(self) -> bool:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
+    @property
+    def address(self) -> str:
+        """What opens this very place in a process with another working directory."""
+        return self.path if self.is_local else self.uri
+
     def join(self, *parts: str) -> "Location":
         tail = "/".join(parts)
         return Location(self.filesystem, f"{self.path}/{tail}", f"{self.uri.rstrip('/')}/{tail}")

@@ -93,7 +93,7 @@ def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
     """Workers have another working directory: give them full paths."""
     for name in ("train_tokens", "valid_tokens", "tokenizer_path", "output"):
         location = open_location(settings[name])
-        settings[name] = location.path if location.is_local else location.uri
+        settings[name] = location.address
     return settings
 
 

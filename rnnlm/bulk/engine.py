@@ -91,7 +91,7 @@ def prepare(
     run = BulkRun(
         work=work,
         corpus=corpus,
-        output=location.path if location.is_local else output,
+        output=location.address,
         listing=listing,
         # As it will be once it has travelled to a worker: Arrow rewrites some types (map) the first time, and the
         # schema that a part stores must not depend on whether it travelled.

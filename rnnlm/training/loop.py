@@ -205,7 +205,7 @@ class _Run:
         """Go back to the last checkpoint, if there is one."""
         if not self.folder.join(INDEX).exists():
             return
-        folder = resolve_checkpoint(self.folder.path if self.folder.is_local else self.folder.uri, "last")
+        folder = resolve_checkpoint(self.folder.address, "last")
         load_weights(self.now.model, folder.join(WEIGHTS).read_bytes(), folder)
         self.now.restore(load_training_state(folder), self.world)
         if log is not None:

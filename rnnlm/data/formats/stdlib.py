@@ -43,6 +43,4 @@ class StdlibCorpus(CorpusConfig):
     def _parquet(self) -> ParquetCorpus:
         splits = ("train", "valid", "test") if self.split == "all" else (self.split,)
         paths = [self.location().join(f"{split}.parquet") for split in splits]
-        return ParquetCorpus(
-            path=[file.path if file.is_local else file.uri for file in paths], text_column=self.text_column
-        )
+        return ParquetCorpus(path=[file.address for file in paths], text_column=self.text_column)
