@@ -116,10 +116,14 @@ def _build(
         if target is None:
             return None
         cls = target
+    if _is_abstract(cls):
+        problems.append(f"{path}: choose one kind of {cls.__name__} (its group, or {TARGET})")
+        return None
     hints = typing.get_type_hints(cls, include_extras=False)
     values: dict[str, Any] = {}
     failed: set[str] = set()
-    for name, value in data.items():
+    for key, value in data.items():
+        name = str(key)
         if name == TARGET or (isinstance(value, str) and value == MISSING):
             continue
         count = len(problems)
@@ -207,6 +211,11 @@ def _config_class(hint: Any) -> type[Any] | None:
         found = [c for c in map(_config_class, typing.get_args(hint)) if c is not None]
         return found[0] if len(found) == 1 else None
     return hint if isinstance(hint, type) and hasattr(hint, "__pydantic_fields__") else None
+
+
+def _is_abstract(cls: type[Any]) -> bool:
+    """Whether a config class leaves something to its subclasses, so that it is a slot and not a choice."""
+    return any(getattr(getattr(cls, name, None), "__isabstractmethod__", False) for name in dir(cls))
 
 
 def _join(*parts: str) -> str:

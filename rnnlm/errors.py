@@ -52,12 +52,13 @@ class RnnlmError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors travel from workers to the driver; keyword arguments need help to be pickled.
-        return (_rebuild, (type(self), self.what, self.where, self.todo))
+        return (_rebuild, (type(self), self.args, dict(self.__dict__)))
 
 
-def _rebuild(cls: type[RnnlmError], what: str, where: Place | None, todo: str) -> RnnlmError:
+def _rebuild(cls: type[RnnlmError], args: tuple[object, ...], state: dict[str, object]) -> RnnlmError:
     error = cls.__new__(cls)
-    RnnlmError.__init__(error, what, where=where, todo=todo)
+    error.args = args
+    error.__dict__.update(state)
     return error
 
 

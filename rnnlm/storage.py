@@ -52,7 +52,10 @@ class Location:
     def list_names(self) -> list[str]:
         """Names directly below this folder, sorted; empty if there is no such folder."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
-        return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        try:
+            return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        except OSError as error:
+            raise DataError(f"{self.uri} is not a folder: {_first_line(error)}", todo="check the path") from error
 
     def read_bytes(self) -> bytes:
         try:
@@ -60,6 +63,8 @@ class Location:
                 return bytes(stream.read())
         except FileNotFoundError as error:
             raise DataError(f"there is no file {self.uri}", todo="check the path") from error
+        except OSError as error:
+            raise DataError(f"cannot read {self.uri}: {_first_line(error)}", todo="check the path") from error
 
     def read_json(self) -> Any:
         try:
@@ -110,7 +115,7 @@ def open_location(uri: str) -> Location:
     if not uri:
         raise DataError("an empty path was given", todo="give a local path or a URI such as s3://bucket/folder")
     if "://" not in uri:
-        return Location(pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute()), uri)
+        return Location(pafs.LocalFileSystem(), os.path.abspath(Path(uri).expanduser()), uri)  # noqa: PTH100 - drops ".."
     try:
         filesystem, path = pafs.FileSystem.from_uri(uri)
     except (OSError, ValueError) as error:

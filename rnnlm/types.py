@@ -1,6 +1,6 @@
 """Dimension letters and named tensor types, used in every signature.
 
-B rows (or lanes)   T time steps   D input size   H hidden size   V vocabulary   N packed positions   L layers
+B rows (or lanes)   T time steps   D input size   H hidden size   V vocabulary   N packed positions   G gates   L layers
 
 The annotations cost nothing at run time; the tests check every call against them
 (`--jaxtyping-packages=rnnlm,beartype.beartype`). They stay out of compiled code, where the check breaks graphs.
@@ -19,6 +19,8 @@ StepInputs = Float[Tensor, "B D"]
 StepOutputs = Float[Tensor, "B H"]
 
 PackedInputs = Float[Tensor, "N D"]
+Projected = Float[Tensor, "N G"]  # G: what a cell needs of an input, all gates side by side
+ProjectedStep = Float[Tensor, "B G"]
 PackedHidden = Float[Tensor, "N H"]
 PackedTargets = Int[Tensor, " N"]
 PackedLogprobs = Float[Tensor, " N"]
@@ -39,6 +41,8 @@ __all__ = [
     "PackedInputs",
     "PackedLogprobs",
     "PackedTargets",
+    "Projected",
+    "ProjectedStep",
     "State",
     "StepInputs",
     "StepLogits",

@@ -49,10 +49,10 @@ def stamp(path: str) -> FileStamp:
 
 
 def _expand(path: str, suffixes: tuple[str, ...]) -> list[str]:
-    if any(sign in path for sign in GLOB_SIGNS):
-        return _expand_glob(path)
     location = open_location(path)
     kind = location.info().type
+    if kind == pafs.FileType.NotFound and any(sign in path for sign in GLOB_SIGNS):
+        return _expand_glob(path)
     if kind == pafs.FileType.NotFound:
         raise DataError(f"there is no file or folder {path}", todo="check the path")
     if kind == pafs.FileType.File:
@@ -74,11 +74,8 @@ def _expand_glob(pattern: str) -> list[str]:
     folder = open_location(fixed.rpartition("/")[0] or ("/" if fixed.startswith("/") else "."))
     full = folder.path.rstrip("/") + "/" + pattern[len(fixed.rpartition("/")[0]) :].lstrip("/")
     selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
-    found = [
-        _uri(folder, info.path)
-        for info in folder.filesystem.get_file_info(selector)
-        if info.type == pafs.FileType.File and _matches(info.path, full)
-    ]
+    infos = folder.filesystem.get_file_info(selector) if folder.is_dir() else []
+    found = [_uri(folder, i.path) for i in infos if i.type == pafs.FileType.File and _matches(i.path, full)]
     if not found:
         raise DataError(f"no file matches {pattern}", todo="check the pattern")
     return sorted(found)

@@ -81,8 +81,9 @@ class LaneStream:
             self._load_epoch()
         length = min(self._window, self._lane_length - self.position)
         positions = self._lane_starts[:, None] + np.arange(self.position, self.position + length)
+        first = self.position == 0
         self.position += length
-        return self._read(positions)
+        return self._read(positions, first=first)
 
     def _load_epoch(self) -> None:
         count = self._table.num_documents
@@ -92,7 +93,7 @@ class LaneStream:
         lengths = np.diff(self._table.offsets)[self._order] + 1
         self._ends = np.cumsum(lengths)  # where each document of this epoch ends, in targets
 
-    def _read(self, positions: npt.NDArray[np.int64]) -> Window:
+    def _read(self, positions: npt.NDArray[np.int64], *, first: bool) -> Window:
         """All positions of a window at once, without a loop over documents."""
         total = int(self._ends[-1])
         wrapped = positions % total
@@ -108,5 +109,6 @@ class LaneStream:
             inputs=torch.from_numpy(inputs.astype(np.int64)),
             targets=torch.from_numpy(targets.astype(np.int64)),
             mask=torch.from_numpy(positions < total),
-            fresh=torch.from_numpy((within[:, 0] == 0) & self._fresh),
+            # What a lane carries into a new epoch comes from elsewhere in the corpus.
+            fresh=torch.from_numpy((within[:, 0] == 0) & self._fresh | first),
         )

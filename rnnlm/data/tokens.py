@@ -77,11 +77,7 @@ def read_token_table(path: str, tokenizer: Tokenizer) -> TokenTable:
     lengths: list[npt.NDArray[np.int64]] = []
     num_bytes = 0
     for file in expand_paths(path, (".parquet",)):
-        location = open_location(file)
-        with location.filesystem.open_input_file(location.path) as stream:
-            schema = pq.read_schema(stream)
-            _check(schema, file, tokenizer)
-            table = pq.ParquetFile(stream).read(columns=["tokens", "num_bytes"])
+        table = _read(file, tokenizer)
         for chunk in table.column("tokens").chunks:
             parts.append(chunk.flatten().to_numpy())
             lengths.append(np.asarray(chunk.drop_null().value_lengths(), dtype=np.int64))
@@ -91,6 +87,21 @@ def read_token_table(path: str, tokenizer: Tokenizer) -> TokenTable:
         raise DataError(f"the token table {path} holds no token", todo="was it made from an empty corpus?")
     offsets = np.concatenate([[0], np.cumsum(every)]).astype(np.int64)
     return TokenTable(np.concatenate(parts), offsets, num_bytes)
+
+
+def _read(file: str, tokenizer: Tokenizer) -> pa.Table:
+    location = open_location(file)
+    try:
+        with location.filesystem.open_input_file(location.path) as stream:
+            parquet = pq.ParquetFile(stream)
+            _check(parquet.schema_arrow, file, tokenizer)
+            return parquet.read(columns=["tokens", "num_bytes"])
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"cannot read the token table: {str(error).splitlines()[0]}",
+            where=Place(file),
+            todo="was its writing or copying cut short?",
+        ) from error
 
 
 def _check(schema: pa.Schema, file: str, tokenizer: Tokenizer) -> None:

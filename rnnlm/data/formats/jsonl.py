@@ -23,7 +23,7 @@ class JsonlCorpus(CorpusConfig):
         stamps, units = list_blocks(self.path, (".jsonl", ".ndjson"))
         schema = pa.schema([])
         for unit in units:
-            found = _parse(unit, None).schema
+            found = _json_types(_parse(unit, None).schema)
             try:
                 schema = pa.unify_schemas([schema, found], promote_options="permissive")
             except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
@@ -35,6 +35,21 @@ class JsonlCorpus(CorpusConfig):
     def read_unit(self, unit: Unit, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         table = _parse(unit, schema)
         return table if columns is None else table.select(columns)
+
+
+def _json_types(schema: pa.Schema) -> pa.Schema:
+    """JSON has no time: a string that looks like one is a string, or a single date would change a column's type."""
+    return pa.schema([field.with_type(_json_type(field.type)) for field in schema])
+
+
+def _json_type(found: pa.DataType) -> pa.DataType:
+    if pa.types.is_temporal(found):
+        return pa.string()
+    if pa.types.is_list(found):
+        return pa.list_(_json_type(found.value_type))
+    if pa.types.is_struct(found):
+        return pa.struct([field.with_type(_json_type(field.type)) for field in found.fields])
+    return found
 
 
 def _parse(unit: Unit, schema: pa.Schema | None) -> pa.Table:

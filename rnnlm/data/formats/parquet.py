@@ -88,7 +88,12 @@ def _check_schema(first: pa.Schema | None, found: pa.Schema, path: str, first_pa
             )
     if first.names != found.names:
         raise DataError(f"the columns stand in another order than in {first_path}", where=Place(path))
-    return first  # only nullability or metadata differ
+    # Only nullability or metadata differ: a column that may be null in one file may be null in the corpus.
+    fields = [
+        first.field(name).with_nullable(first.field(name).nullable or found.field(name).nullable)
+        for name in first.names
+    ]
+    return pa.schema(fields, metadata=first.metadata)
 
 
 def _short(error: BaseException) -> str:

@@ -22,9 +22,9 @@ Ids = npt.NDArray[np.int32]
 class TokenizerConfig:
     """Base of the configs in conf/tokenizer."""
 
+    @abstractmethod
     def train(self, texts: Iterable[str]) -> "Tokenizer":
         """Learn a vocabulary from `texts`, read once. Raises TokenizerError if there is too little of it."""
-        raise NotImplementedError
 
 
 class Tokenizer(ABC):

@@ -29,5 +29,8 @@ def _make(kind: str, content: bytes, folder: Location) -> Tokenizer:
     if kind == SentencePieceTokenizer.kind:
         return SentencePieceTokenizer(content)
     if kind == WordsTokenizer.kind:
-        return WordsTokenizer(content.decode().split("\n")[:-1])
+        try:
+            return WordsTokenizer(content.decode().split("\n")[:-1])
+        except UnicodeDecodeError as error:
+            raise TokenizerError(f"{folder.join(MODEL_FILE).uri} is not UTF-8: it was changed or cut short") from error
     raise TokenizerError(f"{folder.join(CARD_FILE).uri} names an unknown kind of tokenizer: {kind!r}")

@@ -5,7 +5,7 @@ had back from its ids (save U+2581, SentencePiece's own sign for a blank), and b
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -36,9 +36,10 @@ class SentencePieceConfig(TokenizerConfig):
 
     def train(self, texts: Iterable[str]) -> "SentencePieceTokenizer":
         model = io.BytesIO()
+        source = _Source(texts)
         try:
             spm.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
+                sentence_iterator=iter(source),
                 model_writer=model,
                 model_type=self.model_type,
                 vocab_size=self.vocab_size,
@@ -58,9 +59,15 @@ class SentencePieceConfig(TokenizerConfig):
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
+            if source.error is not None:
+                raise source.error from None  # what the corpus says is the cause; SentencePiece only wraps it
+            reason = _reason(error)
+            too_small = "smaller than required_chars" in str(error)
             raise TokenizerError(
-                f"SentencePiece cannot train {self.vocab_size} {self.model_type} pieces on this text: {_reason(error)}",
-                todo="lower tokenizer.vocab_size or give more text",
+                f"SentencePiece cannot train {self.vocab_size} {self.model_type} pieces on this text: {reason}",
+                todo="raise tokenizer.vocab_size or lower tokenizer.character_coverage"
+                if too_small
+                else "lower tokenizer.vocab_size or give more text",
             ) from error
         return SentencePieceTokenizer(model.getvalue())
 
@@ -90,6 +97,12 @@ class SentencePieceTokenizer(Tokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._processor.decode([int(token) for token in ids])
+        # A word written as bytes takes the sign of its blank along (model type word).
+        if "\u2581" in text:
+            first = next((token for token in ids if token not in {self.bos_id, self.eos_id}), None)
+            text = text.replace("\u2581", " ")
+            if first is not None and self._processor.is_byte(int(first)):
+                text = text.removeprefix(" ")
         return text
 
     def piece(self, token: int) -> str:
@@ -98,6 +111,21 @@ class SentencePieceTokenizer(Tokenizer):
 
     def model_bytes(self) -> bytes:
         return self._model
+
+
+class _Source:
+    """Passes texts on and remembers what went wrong in them."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            yield from self._texts
+        except Exception as error:
+            self.error = error
+            raise
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rnnlm.config import config
-from rnnlm.types import LayerInputs, LayerOutputs, PackedInputs, State, StepInputs, StepOutputs
+from rnnlm.types import (
+    LayerInputs,
+    LayerOutputs,
+    PackedInputs,
+    Projected,
+    ProjectedStep,
+    State,
+    StepInputs,
+    StepOutputs,
+)
 
 
 @config
@@ -22,9 +31,9 @@ class CellConfig:
     hidden_size: int = Field(default=256, ge=1)
     "Size H of the hidden state."
 
+    @abstractmethod
     def build(self, input_size: int) -> "Cell":
         """A cell with freshly drawn weights that reads inputs of `input_size`."""
-        raise NotImplementedError
 
 
 class Cell(nn.Module):
@@ -42,11 +51,11 @@ class Cell(nn.Module):
         return tuple(like.new_zeros(batch_size, size) for size in self.state_sizes)
 
     @abstractmethod
-    def project(self, inputs: PackedInputs) -> PackedInputs:
+    def project(self, inputs: PackedInputs) -> Projected:
         """The part of the recurrence that depends on the input alone, for any number of positions at once."""
 
     @abstractmethod
-    def advance(self, projected: StepInputs, state: State) -> tuple[StepOutputs, State]:
+    def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         """One step of time for B rows, given what `project` made of their inputs."""
 
     def step(self, inputs: StepInputs, state: State) -> tuple[StepOutputs, State]:

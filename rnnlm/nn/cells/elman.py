@@ -15,7 +15,7 @@ from torch import nn
 
 from rnnlm.config import config
 from rnnlm.nn.cells.base import CellConfig, FusedCell
-from rnnlm.types import PackedInputs, State, StepInputs, StepOutputs
+from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
 @config
@@ -37,11 +37,11 @@ class Elman(FusedCell):
         super().__init__(fused, (hidden_size,))
         self.activation = torch.tanh if nonlinearity == "tanh" else torch.relu
 
-    def project(self, inputs: PackedInputs) -> PackedInputs:
+    def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, recurrent_bias = self.weights()
         return F.linear(inputs, input_weight, input_bias + recurrent_bias)
 
-    def advance(self, projected: StepInputs, state: State) -> tuple[StepOutputs, State]:
+    def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         _, recurrent_weight, _, _ = self.weights()
         hidden = self.activation(torch.addmm(projected, state[0], recurrent_weight.t()))
         return hidden, (hidden,)

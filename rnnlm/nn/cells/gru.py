@@ -14,7 +14,7 @@ from torch import nn
 
 from rnnlm.config import config
 from rnnlm.nn.cells.base import CellConfig, FusedCell
-from rnnlm.types import PackedInputs, State, StepInputs, StepOutputs
+from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
 @config
@@ -31,11 +31,11 @@ class GRU(FusedCell):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(nn.GRU(input_size, hidden_size, batch_first=True), (hidden_size,))
 
-    def project(self, inputs: PackedInputs) -> PackedInputs:
+    def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, _ = self.weights()
         return F.linear(inputs, input_weight, input_bias)
 
-    def advance(self, projected: StepInputs, state: State) -> tuple[StepOutputs, State]:
+    def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden = state[0]
         _, recurrent_weight, _, recurrent_bias = self.weights()
         recurrent = F.linear(hidden, recurrent_weight, recurrent_bias)

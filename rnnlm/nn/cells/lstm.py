@@ -14,7 +14,7 @@ from torch import nn
 
 from rnnlm.config import config
 from rnnlm.nn.cells.base import CellConfig, FusedCell
-from rnnlm.types import PackedInputs, State, StepInputs, StepOutputs
+from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
 @config
@@ -38,11 +38,11 @@ class LSTM(FusedCell):
             input_bias[hidden_size : 2 * hidden_size] = forget_bias
             recurrent_bias[hidden_size : 2 * hidden_size] = 0.0
 
-    def project(self, inputs: PackedInputs) -> PackedInputs:
+    def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, recurrent_bias = self.weights()
         return F.linear(inputs, input_weight, input_bias + recurrent_bias)
 
-    def advance(self, projected: StepInputs, state: State) -> tuple[StepOutputs, State]:
+    def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden, cell = state
         _, recurrent_weight, _, _ = self.weights()
         gates = torch.addmm(projected, hidden, recurrent_weight.t())
