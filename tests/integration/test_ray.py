@@ -1,0 +1,182 @@
+"""The same jobs on Ray: same bytes on any number of workers, with deaths on the way, and by `ray job submit`."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.integration.pipeline import ROOT, TIMEOUT_SECONDS, part_bytes, pipeline, run_job, run_well
+
+pytestmark = pytest.mark.ray
+
+# Two workers add their gradients in another order than one process does.
+SAME_LOSS = 1e-5
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def made():
+    return pipeline()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports below those that Ray gives to its workers."""
+    found = []
+    for port in range(20_500, 32_000, 7):
+        with socket.socket() as candidate:
+            try:
+                candidate.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free port")
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A head with a token of its own; gives the environment to reach it and the address of its dashboard."""
+    folder = tmp_path_factory.mktemp("ray")
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    gcs, dashboard, agent, client = free_ports(4)
+    env = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+    temporary = f"/tmp/rnnlm-{secrets.token_hex(4)}"  # holds sockets, whose paths must stay short
+    command = [
+        str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}", "--num-cpus=2",
+        f"--temp-dir={temporary}", "--node-ip-address=127.0.0.1",
+    ]  # fmt: skip
+    log = (folder / "head.log").open("w")
+    head = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    for port in (gcs, dashboard, agent):
+        while not answers(port):
+            assert head.poll() is None, (folder / "head.log").read_text()
+            assert time.monotonic() < deadline, (folder / "head.log").read_text()
+            time.sleep(0.1)
+    yield {**env, "RAY_ADDRESS": f"127.0.0.1:{gcs}"}, f"http://127.0.0.1:{dashboard}"
+    # Only what this fixture started: `ray stop` would end every cluster of the machine.
+    for pid, title in process_titles():
+        if temporary in title and pid != os.getpid():
+            os.kill(pid, signal.SIGKILL)
+    head.wait()
+    log.close()
+
+
+@pytest.fixture(scope="module")
+def local(made, tmp_path_factory):
+    """The scores that this very process makes; a map column, since Arrow rewrites its type on the way to a worker."""
+    folder = tmp_path_factory.mktemp("local")
+    table = pq.read_table(made.corpus)
+    table = table.append_column("tags", pa.array([[("k", i)] for i in range(240)], pa.map_(pa.string(), pa.int64())))
+    pq.write_table(table, folder / "corpus.parquet", row_group_size=40)
+    arguments = [
+        f"checkpoint={made.model}", "corpus=parquet", f"corpus.path={folder / 'corpus.parquet'}",
+        "cluster.shard_seconds=0.0001",
+    ]  # fmt: skip
+    run_well("score", *arguments, "cluster=here", f"output={folder / 'out'}")
+    assert len(part_bytes(folder / "out")) > 3
+    return arguments, part_bytes(folder / "out")
+
+
+def test_a_submitted_job_gives_the_local_bytes(cluster, local, tmp_path):
+    env, dashboard = cluster
+    arguments, expected = local
+    command = [
+        str(BIN / "ray"), "job", "submit", f"--address={dashboard}", "--working-dir", ".", "--", sys.executable, "-m",
+        "jobs.score", *arguments, "cluster.workers=2", f"output={tmp_path / 'out'}",
+    ]  # fmt: skip
+    env = {name: value for name, value in env.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "by 2 Ray workers" in done.stdout
+    assert part_bytes(tmp_path / "out") == expected
+
+
+def test_a_second_command_joins_the_running_cluster(cluster, local, tmp_path):
+    env, _ = cluster
+    arguments, expected = local
+    heads = count_heads()
+    run_well("score", *arguments, "cluster.workers=1", f"output={tmp_path / 'out'}", env=env)
+    assert count_heads() == heads
+    assert part_bytes(tmp_path / "out") == expected
+
+
+def count_heads() -> int:
+    """Ray head servers that this test's process started, directly or not."""
+    commands = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    return sum(b"gcs_server" in command.split(b"\0")[0] for command in commands)
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(cluster, local, tmp_path):
+    env, _ = cluster
+    arguments, expected = local
+    command = [sys.executable, "-m", "jobs.score", *arguments, "cluster.workers=2", f"output={tmp_path / 'out'}"]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    killed = False
+    while process.poll() is None:
+        workers = [pid for pid, title in process_titles() if title.startswith("ray::ShardWorker")]
+        if workers and not killed:
+            os.kill(workers[0], signal.SIGKILL)
+            killed = True
+        time.sleep(0.002)
+    out, errors = process.communicate()
+    assert process.returncode == 0, out + errors
+    assert killed
+    assert part_bytes(tmp_path / "out") == expected
+
+
+def process_titles():
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+
+
+def test_more_workers_than_the_cluster_has_are_refused_before_anything_is_written(cluster, local, tmp_path):
+    env, _ = cluster
+    arguments, _ = local
+    done = run_job("score", *arguments, "cluster.workers=99", f"output={tmp_path / 'out'}", env=env)
+    assert done.returncode == 4
+    assert "the cluster has 2" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_workers_train_the_model_that_one_trains(cluster, made, tmp_path):
+    env, _ = cluster
+    arguments = [*made.train_arguments, "loop.max_steps=20"]
+    run_well("train", *arguments, f"output={tmp_path / 'one'}")
+    run_well("train", *arguments, "workers=2", f"output={tmp_path / 'two'}", env=env)
+    one, two = (last_validation(tmp_path / name) for name in ("one", "two"))
+    assert two["tokens"] == one["tokens"]
+    assert two["nll"] == pytest.approx(one["nll"], abs=SAME_LOSS)
+
+
+def last_validation(folder: Path) -> dict:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == "valid"][-1]
