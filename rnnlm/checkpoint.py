@@ -84,11 +84,16 @@ def load_checkpoint(path: str) -> Checkpoint:
     """Read a checkpoint folder, or the best checkpoint of a run folder. Raises CheckpointError with the cure."""
     folder = resolve_checkpoint(path)
     card = folder.join(CONFIG).read_json()
+    if not isinstance(card, dict):
+        raise CheckpointError(f"{folder.join(CONFIG).uri} is not that of a checkpoint", todo="check the path")
     if card.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{folder.uri} has format version {card.get('format_version')}, this rnnlm reads {FORMAT_VERSION}",
             todo="use the rnnlm it was written with",
         )
+    missing = sorted({"task", "vocab_size", "tokenizer", "weights_sha256"} - card.keys())
+    if missing:
+        raise CheckpointError(f"{folder.join(CONFIG).uri} lacks {', '.join(missing)}", todo="copy the checkpoint again")
     tokenizer = _load_matching_tokenizer(folder, card)
     weights = _read(folder, WEIGHTS)
     digest = hashlib.sha256(weights).hexdigest()
@@ -156,7 +161,10 @@ def resolve_checkpoint(path: str, which: str = "best") -> Location:
         raise CheckpointError(
             f"{path} {what} (no {CONFIG}, no {INDEX})", todo="give the output folder of python -m jobs.train"
         )
-    return location.join("checkpoints", index.read_json()[which])
+    found = location.join("checkpoints", index.read_json()[which])
+    if not found.join(CONFIG).exists():
+        raise CheckpointError(f"{index.uri} points to {found.uri}, which is not there", todo="copy the run again")
+    return found
 
 
 def _load_matching_tokenizer(folder: Location, card: dict[str, Any]) -> Tokenizer:

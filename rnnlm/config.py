@@ -36,7 +36,7 @@ def config(cls: type[T]) -> type[T]:
 
 def from_dict(
     cls: type[T],
-    data: Mapping[str, Any],
+    data: Mapping[Any, Any],
     *,
     trusted: tuple[str, ...] = DEFAULT_TRUSTED,
     also_known: Collection[str] = (),
@@ -104,7 +104,7 @@ def _plain(value: Any) -> Any:
 
 def _build(
     cls: type[Any],
-    data: Mapping[str, Any],
+    data: Mapping[Any, Any],
     path: str,
     trusted: tuple[str, ...],
     problems: list[str],

@@ -3,7 +3,7 @@
 B rows (or lanes)   T time steps   D input size   H hidden size   V vocabulary   N packed positions   G gates   L layers
 
 The annotations cost nothing at run time; the tests check every call against them
-(`--jaxtyping-packages=rnnlm,beartype.beartype`). They stay out of compiled code, where the check breaks graphs.
+(`--jaxtyping-packages=rnnlm,typecheck.check`). They stay out of compiled code, where the check breaks graphs.
 """
 
 from jaxtyping import Bool, Float, Int

@@ -86,8 +86,9 @@ class TorchWorld:
             dist.broadcast(tensor.data, src=0)
 
     def gather_rows(self, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()  # gloo reads memory as it lies
         parts = [torch.empty_like(rows) for _ in range(self.size)]
-        dist.all_gather(parts, rows.contiguous())
+        dist.all_gather(parts, rows)
         return torch.stack(parts)
 
     def barrier(self) -> None:

@@ -74,7 +74,7 @@ def prepare(
     listing = corpus.list_units()
     check_text_column(listing, corpus.text_column)
     schema = work.output_schema(listing.schema)
-    _check_apart(output, listing)
+    _check_apart(output, corpus, listing)
     shards = plan_shards(listing.units, work.cost(), target_seconds=target_seconds)
     identity = {
         "format_version": FORMAT_VERSION,
@@ -176,11 +176,16 @@ def read_shard(run: BulkRun, shard: Shard) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _check_apart(output: str, listing: Listing) -> None:
+def _check_apart(output: str, corpus: CorpusConfig, listing: Listing) -> None:
+    """Refuse an output that would be taken for corpus when the command is run again, and the other way round."""
     location = open_location(output)
     inside = [file.path for file in listing.files if file.path.startswith(location.path.rstrip("/") + "/")]
     if inside:
         raise ConfigError(f"output: the corpus file {inside[0]} lies in the output folder; choose another folder")
+    if corpus.would_read(location.join("data", "part-000000.parquet")):
+        raise ConfigError(
+            f"output: {output} lies in the corpus, its parts would be read as corpus; choose another folder"
+        )
 
 
 def _text_bytes(column: pa.ChunkedArray) -> int:

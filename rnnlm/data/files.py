@@ -40,6 +40,19 @@ def expand_paths(path: str | Sequence[str], suffixes: tuple[str, ...]) -> list[s
     return files
 
 
+def covers(path: str | Sequence[str], suffixes: tuple[str, ...], file: Location) -> bool:
+    """Whether `file`, once it exists, would be one of those that `path` stands for."""
+    for one in [path] if isinstance(path, str) else path:
+        location = open_location(one)
+        if location.is_dir():
+            inside = file.path.startswith(location.path.rstrip("/") + "/") and file.path.endswith(suffixes)
+            if inside and not _hidden(file.path[len(location.path) :]):
+                return True
+        elif any(sign in one for sign in GLOB_SIGNS) and _matches(file.path, location.path):
+            return True
+    return False
+
+
 def stamp(path: str) -> FileStamp:
     """Size and time of last change of a listed file."""
     info = open_location(path).info()

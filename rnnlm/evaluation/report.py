@@ -117,7 +117,7 @@ def _html(inputs: ReportInputs, content: dict[str, Any]) -> str:
     return environment.from_string(source).render(content=content, inputs=inputs, plots=drawn)
 
 
-def _figure(value: int | float | None, digits: int = 2) -> str:  # noqa: PYI041 - ints are shown without decimals
+def _figure(value: float | None, digits: int = 2) -> str:
     """A number for people; a dash for what could not be measured."""
     if value is None:
         return "\N{EN DASH}"

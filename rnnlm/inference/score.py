@@ -59,5 +59,5 @@ class Scorer:
                     logprob += np.bincount(chunk.rows, weights=values, minlength=len(documents))
                     if keep_tokens:
                         flat[flat_starts[chunk.rows] + chunk.times] = values
-        tokens = np.split(flat, flat_starts[1:-1]) if keep_tokens else None
+        tokens = np.split(flat, flat_starts[1:])[:-1] if keep_tokens else None
         return Scores(logprob, lengths.astype(np.int32), tokens)

@@ -92,7 +92,7 @@ class RunState:
                 self.optimizer.state[parameter][name] = value.to(parameter.device)
         random_state = tensors["random_state"]
         if len(random_state) == world.size:
-            torch.set_rng_state(random_state[world.rank])
+            torch.set_rng_state(random_state[world.rank].clone())  # of its own: torch wants it aligned
         else:  # another number of workers: dropout cannot go on as it was, but must not repeat itself
             seed_torch(self.seed, "dropout", world.rank, progress.step)
 

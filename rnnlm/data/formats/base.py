@@ -15,6 +15,7 @@ import pyarrow as pa
 from rnnlm.config import config
 from rnnlm.data.files import FileStamp
 from rnnlm.errors import DataError, Place
+from rnnlm.storage import Location
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ class CorpusConfig:
     def identity(self) -> dict[str, Any]:
         """What decides the rows, the content of the files apart."""
         return {"text_column": self.text_column}
+
+    def would_read(self, file: Location) -> bool:  # noqa: ARG002 - a corpus without a path reads no file of others
+        """Whether `file`, once written, would be part of this corpus when it is listed again."""
+        return False
 
     def card(self) -> dict[str, Any]:
         """How the corpus came to be, for reports; empty if nothing is known."""

@@ -7,9 +7,13 @@ import pyarrow as pa
 import pyarrow.json
 
 from rnnlm.config import config
+from rnnlm.data.files import covers
 from rnnlm.data.formats.base import CorpusConfig, Listing, Unit
 from rnnlm.data.formats.text_blocks import list_blocks, read_lines
 from rnnlm.errors import DataError, Place
+from rnnlm.storage import Location
+
+SUFFIXES = (".jsonl", ".ndjson")
 
 
 @config
@@ -19,8 +23,11 @@ class JsonlCorpus(CorpusConfig):
     path: str | list[str]
     "Where the files are."
 
+    def would_read(self, file: Location) -> bool:
+        return covers(self.path, SUFFIXES, file)
+
     def list_units(self) -> Listing:
-        stamps, units = list_blocks(self.path, (".jsonl", ".ndjson"))
+        stamps, units = list_blocks(self.path, SUFFIXES)
         schema = pa.schema([])
         for unit in units:
             found = _json_types(_parse(unit, None).schema)

@@ -3,8 +3,12 @@
 import pyarrow as pa
 
 from rnnlm.config import config
+from rnnlm.data.files import covers
 from rnnlm.data.formats.base import CorpusConfig, Listing, Unit
 from rnnlm.data.formats.text_blocks import list_blocks, read_lines
+from rnnlm.storage import Location
+
+SUFFIXES = (".txt", ".text", ".tokens", ".lines")
 
 
 @config
@@ -14,8 +18,11 @@ class LinesCorpus(CorpusConfig):
     path: str | list[str]
     "Where the files are."
 
+    def would_read(self, file: Location) -> bool:
+        return covers(self.path, SUFFIXES, file)
+
     def list_units(self) -> Listing:
-        stamps, units = list_blocks(self.path, (".txt", ".text", ".tokens", ".lines"))
+        stamps, units = list_blocks(self.path, SUFFIXES)
         return Listing(tuple(stamps), tuple(units), pa.schema([(self.text_column, pa.string())]))
 
     def read_unit(self, unit: Unit, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:

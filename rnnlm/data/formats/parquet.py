@@ -6,10 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rnnlm.config import config
-from rnnlm.data.files import FileStamp, expand_paths, stamp
+from rnnlm.data.files import FileStamp, covers, expand_paths, stamp
 from rnnlm.data.formats.base import CorpusConfig, Listing, Unit
 from rnnlm.errors import DataError, Place
-from rnnlm.storage import open_location
+from rnnlm.storage import Location, open_location
+
+SUFFIXES = (".parquet", ".pq")
 
 
 @config
@@ -19,8 +21,11 @@ class ParquetCorpus(CorpusConfig):
     path: str | list[str]
     "Where the files are."
 
+    def would_read(self, file: Location) -> bool:
+        return covers(self.path, SUFFIXES, file)
+
     def list_units(self) -> Listing:
-        files = expand_paths(self.path, (".parquet", ".pq"))
+        files = expand_paths(self.path, SUFFIXES)
         stamps, units = [], []
         schema: pa.Schema | None = None
         for path in files:
