@@ -6,7 +6,7 @@ from hypothesis import settings
 
 from tests.corpora import save_tiny, words_tokenizer
 
-settings.register_profile("rnnlm", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.register_profile("rnnlm", derandomize=True, max_examples=50, deadline=None, database=None, print_blob=True)
 settings.load_profile("rnnlm")
 
 

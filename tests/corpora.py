@@ -1,6 +1,6 @@
 """Small corpora and models that several test files share."""
 
-import datetime
+import datetime as dt
 import decimal
 from collections.abc import Sequence
 
@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from rnnlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rnnlm.config import config
 from rnnlm.data.tokenizers.words import WordsConfig, WordsTokenizer
 from rnnlm.data.tokens import TokenTable
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.elman import ElmanConfig
 from rnnlm.nn.cells.gru import GRUConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
+from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.softmax import SoftmaxConfig
 from rnnlm.storage import open_location
 from rnnlm.tasks.language_model import LanguageModelConfig
@@ -21,12 +23,13 @@ from rnnlm.tasks.language_model import LanguageModelConfig
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "tree", "."]
 CELLS: dict[str, type[CellConfig]] = {"elman": ElmanConfig, "gru": GRUConfig, "lstm": LSTMConfig}
 
+PARTS = ["re", "con", "tra", "lo", "min", "ster", "pal"]
 TEXTS = [
     "The quick brown fox jumps over the lazy dog.",
     "  two  blanks, a\ttab and\na line feed ",
     "def add(a, b):\n    return a + b\n",
     "Füße über Öl; naïve café; 東京は日本の首都です。",
-    *(f"sentence number {number} of a corpus that repeats itself" for number in range(60)),
+    *(f"{a}{b}ing the {b}{c} of {c}{a}er number {len(a + b)}" for a in PARTS for b in PARTS for c in PARTS[:3]),
 ]
 
 
@@ -75,7 +78,7 @@ def save_tiny(folder, task: LanguageModelConfig | None = None, tokenizer=None) -
 
 def nasty_table(rows: int) -> pa.Table:
     """A text column and one column of each Arrow type that Parquet can hold, every fifth value null."""
-    noon = datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.UTC)
+    noon = dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC)
 
     def column(make, kind):
         return pa.array([None if row % 5 == 4 else make(row) for row in range(rows)], kind)
@@ -92,10 +95,10 @@ def nasty_table(rows: int) -> pa.Table:
             "binary": column(lambda r: bytes([r % 256, 0, 255]), pa.binary()),
             "fixed_size_binary": column(lambda r: bytes([r % 256] * 4), pa.binary(4)),
             "decimal": column(lambda r: decimal.Decimal(r).scaleb(-3), pa.decimal128(20, 3)),
-            "date": column(lambda r: (noon + datetime.timedelta(days=r)).date(), pa.date32()),
-            "time": column(lambda r: datetime.time(r % 24, 1, 2, 345678), pa.time64("us")),
-            "timestamp": column(lambda r: noon + datetime.timedelta(seconds=r), pa.timestamp("us", tz="Europe/Berlin")),
-            "duration": column(lambda r: datetime.timedelta(seconds=r), pa.duration("ms")),
+            "date": column(lambda r: (noon + dt.timedelta(days=r)).date(), pa.date32()),
+            "time": column(lambda r: dt.time(r % 24, 1, 2, 345678), pa.time64("us")),
+            "timestamp": column(lambda r: noon + dt.timedelta(seconds=r), pa.timestamp("us", tz="Europe/Berlin")),
+            "duration": column(lambda r: dt.timedelta(seconds=r), pa.duration("ms")),
             "dictionary": column(lambda r: "abc"[r % 3], pa.string()).dictionary_encode(),
             "list": column(lambda r: [[], [None], [r, r + 1]][r % 3], pa.list_(pa.int32())),
             "list_of_list": column(lambda r: [[r], None, []], pa.list_(pa.list_(pa.int16()))),
@@ -108,3 +111,11 @@ def nasty_table(rows: int) -> pa.Table:
             "null": pa.nulls(rows),
         }
     )
+
+
+@config
+class DoubleTask(LanguageModelConfig):
+    """A language model in float64, so that what differs is a mistake and not rounding."""
+
+    def build_model(self, vocab_size: int) -> LanguageModel:
+        return super().build_model(vocab_size).double()

@@ -1,0 +1,244 @@
+"""Tokenizers: texts come back from their ids, vocabularies are what was asked for, damaged files are noticed."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
+from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
+from rnnlm.data.tokenizers.words import WordsConfig, WordsTokenizer
+from rnnlm.errors import DataError, TokenizerError
+from rnnlm.storage import open_location
+from tests.corpora import TEXTS
+
+BLANK_SIGN = "\u2581"  # SentencePiece's own sign for a blank: the one character that does not come back
+KINDS = ["unigram", "bpe", "char", "word"]
+VOCAB_SIZE = 360
+
+
+@functools.cache
+def trained(kind) -> Tokenizer:
+    if kind == "words":
+        return WordsConfig().train(TEXTS)
+    return SentencePieceConfig(model_type=kind, vocab_size=VOCAB_SIZE).train(TEXTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=st.one_of(st.text(), st.text(alphabet=" \n\t\r\u2028\u0085ab<>/s\0"), st.sampled_from(TEXTS)))
+def test_any_text_comes_back_from_its_ids(kind, text):
+    tokenizer = trained(kind)
+    text = text.replace(BLANK_SIGN, "")
+    ids = tokenizer.encode([text])[0].tolist()
+    assert tokenizer.decode(ids) == text
+    assert not {tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id} & set(ids)
+    assert all(0 <= token < tokenizer.vocab_size for token in ids)
+
+
+def test_the_sign_of_a_blank_comes_back_as_a_blank():
+    assert trained("unigram").decode(trained("unigram").encode([BLANK_SIGN])[0].tolist()) == " "
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(texts=st.lists(st.text(max_size=8), max_size=5))
+def test_many_texts_are_encoded_as_each_alone(kind, texts):
+    together = trained(kind).encode(texts)
+    assert [ids.tolist() for ids in together] == [trained(kind).encode([text])[0].tolist() for text in texts]
+    assert all(ids.dtype == np.int32 for ids in together)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "words"])
+def test_bos_and_eos_give_no_text(kind):
+    tokenizer = trained(kind)
+    ids = tokenizer.encode(["the lazy"])[0].tolist()
+    assert tokenizer.decode([tokenizer.bos_id, *ids, tokenizer.eos_id]) == "the lazy"
+    assert tokenizer.decode([]) == ""
+    assert tokenizer.encode([]) == []
+    assert tokenizer.encode([""])[0].shape == (0,)
+
+
+def test_special_ids_are_where_the_docstring_says():
+    for tokenizer in map(trained, KINDS):
+        assert (tokenizer.unk_id, tokenizer.bos_id, tokenizer.eos_id) == (0, 1, 2)
+        assert [tokenizer.piece(token) for token in range(3)] == ["<unk>", "<s>", "</s>"]
+
+
+def test_vocabularies_are_as_large_as_asked_and_for_char_at_most():
+    sizes = {kind: trained(kind).vocab_size for kind in KINDS}
+    assert [sizes[kind] for kind in ("unigram", "bpe", "word")] == [VOCAB_SIZE] * 3
+    assert 3 + 256 < sizes["char"] <= VOCAB_SIZE
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "word"])
+def test_a_vocabulary_too_large_for_the_text_is_refused_with_advice(kind):
+    with pytest.raises(TokenizerError, match=r"cannot train 9000 .* too high .* <= \d+.*; lower tokenizer.vocab_size"):
+        SentencePieceConfig(model_type=kind, vocab_size=9000).train(TEXTS)
+
+
+def test_a_vocabulary_too_small_for_the_characters_is_refused_with_advice():
+    with pytest.raises(TokenizerError, match=r"(?i); raise tokenizer.vocab_size"):
+        SentencePieceConfig(vocab_size=8).train(TEXTS)
+
+
+@pytest.mark.parametrize("config", [SentencePieceConfig(vocab_size=300), WordsConfig()], ids=["pieces", "words"])
+@pytest.mark.parametrize("texts", [[], ["", ""]])
+def test_no_text_is_refused(config, texts):
+    with pytest.raises(TokenizerError):
+        config.train(texts)
+
+
+def test_an_error_of_the_corpus_comes_through():
+    def texts():
+        yield from TEXTS
+        raise DataError("line 7 is not valid UTF-8")
+
+    with pytest.raises(DataError, match="line 7"):
+        SentencePieceConfig(vocab_size=300).train(texts())
+
+
+def test_training_twice_gives_the_same_tokenizer():
+    again = SentencePieceConfig(model_type="unigram", vocab_size=VOCAB_SIZE).train(iter(TEXTS))
+    assert again.fingerprint == trained("unigram").fingerprint
+    assert len({trained(kind).fingerprint for kind in KINDS}) == len(KINDS)
+
+
+# ----- words
+
+
+def test_words_are_counted_most_frequent_first_and_ties_go_by_the_word():
+    tokenizer = WordsConfig().train(["b a b", "c a", "", "\u2028d\td\n d"])
+    # <eos> is counted once a text, <unk> not at all.
+    assert [tokenizer.piece(token) for token in range(tokenizer.vocab_size)] == ["<eos>", "d", "a", "b", "c", "<unk>"]
+    assert tokenizer.bos_id == tokenizer.eos_id == 0
+    assert tokenizer.unk_id == 5
+
+
+def test_a_benchmark_that_holds_unk_counts_it():
+    tokenizer = WordsConfig().train(["<unk> a <unk>", "<unk> a"])
+    assert [tokenizer.piece(token) for token in range(tokenizer.vocab_size)] == ["<unk>", "<eos>", "a"]
+    assert tokenizer.encode(["a z <unk>"])[0].tolist() == [2, 0, 0]
+    assert tokenizer.decode([2, 0, 1]) == "a <unk>"
+
+
+@given(
+    texts=st.lists(st.text(alphabet="abc ", max_size=12), min_size=1).filter(lambda texts: "".join(texts).strip()),
+    max_words=st.one_of(st.none(), st.integers(2, 5)),
+    random=st.randoms(),
+)
+def test_the_order_of_the_texts_does_not_matter(texts, max_words, random):
+    shuffled = list(texts)
+    random.shuffle(shuffled)
+    config = WordsConfig(max_words=max_words)
+    assert config.train(texts).model_bytes() == config.train(shuffled).model_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"min_count": 2}, ["a", "b"]),
+        ({"min_count": 4}, []),
+        ({"max_words": 3}, ["a"]),
+        ({"max_words": 2}, []),
+        ({"max_words": 99}, ["a", "b", "c"]),
+    ],
+)
+def test_rare_words_become_unknown(options, kept):
+    tokenizer = WordsConfig(**options).train(["a a a b b c"])
+    words = [tokenizer.piece(token) for token in range(tokenizer.vocab_size)]
+    assert [word for word in words if not word.startswith("<")] == kept
+    assert {"<eos>", "<unk>"} <= set(words)
+    unknown = [word for word in "abc" if word not in kept]
+    assert all(tokenizer.encode([word])[0].tolist() == [tokenizer.unk_id] for word in unknown)
+
+
+@pytest.mark.parametrize("words", [["a"], ["<eos>", "a"], ["<unk>", "a"], ["<eos>", "<unk>", "a", "a"], []])
+def test_a_word_list_needs_its_specials_and_no_word_twice(words):
+    with pytest.raises(TokenizerError, match="distinct words"):
+        WordsTokenizer(words)
+
+
+# ----- files
+
+
+@pytest.fixture(params=[*KINDS, "words"])
+def saved(request, tmp_path):
+    tokenizer = trained(request.param)
+    folder = open_location(str(tmp_path / "tokenizer"))
+    tokenizer.save(folder, sample=TEXTS)
+    return tokenizer, folder
+
+
+def test_a_tokenizer_comes_back_from_its_folder(saved):
+    tokenizer, folder = saved
+    again = load_tokenizer(folder)
+    assert type(again) is type(tokenizer)
+    assert again.fingerprint == tokenizer.fingerprint
+    assert (again.vocab_size, again.bos_id, again.eos_id, again.unk_id) == (
+        *(tokenizer.vocab_size, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id),
+    )
+    assert [ids.tolist() for ids in again.encode(TEXTS)] == [ids.tolist() for ids in tokenizer.encode(TEXTS)]
+
+
+def test_the_card_tells_the_truth(saved):
+    tokenizer, folder = saved
+    sample = folder.join("tokenizer.json").read_json()["sample"]
+    ids = tokenizer.encode(TEXTS)
+    tokens = sum(map(len, ids))
+    assert sample["texts"] == len(TEXTS)
+    assert sample["bytes_per_token"] == round(sum(len(text.encode()) for text in TEXTS) / tokens, 4)
+    assert sample["unknown_share"] == round(sum((one == tokenizer.unk_id).sum() for one in ids) / tokens, 6)
+    restored = [tokenizer.decode(one.tolist()) == text for one, text in zip(ids, TEXTS, strict=True)]
+    assert sample["restored_share"] == round(sum(restored) / len(TEXTS), 4)
+
+
+def test_a_file_cut_short_anywhere_is_noticed(saved):
+    tokenizer, folder = saved
+    content = folder.join("tokenizer.model").read_bytes()
+    for length in [*range(0, len(content), max(1, len(content) // 40)), len(content) - 1]:
+        cut = content[:length]
+        if tokenizer is trained("words"):  # a cut inside a character is the next test
+            cut = cut.decode(errors="ignore").encode()
+        folder.join("tokenizer.model").write_bytes(cut)
+        with pytest.raises(TokenizerError):
+            load_tokenizer(folder)
+
+
+def test_a_word_list_cut_inside_a_character_is_noticed(tmp_path):
+    folder = open_location(str(tmp_path))
+    WordsConfig().train(["\u00fc"]).save(folder)
+    content = folder.join("tokenizer.model").read_bytes()
+    folder.join("tokenizer.model").write_bytes(content[: content.index(b"\xbc")])
+    with pytest.raises(TokenizerError):
+        load_tokenizer(folder)
+
+
+def test_a_changed_file_is_noticed(saved):
+    _, folder = saved
+    content = bytearray(folder.join("tokenizer.model").read_bytes())
+    content[len(content) // 2] ^= 1
+    folder.join("tokenizer.model").write_bytes(bytes(content))
+    with pytest.raises(TokenizerError):
+        load_tokenizer(folder)
+
+
+def test_another_tokenizers_model_is_noticed(saved):
+    tokenizer, folder = saved
+    other = WordsConfig().train(["other"]) if tokenizer is trained("words") else trained("char")
+    if tokenizer is other:
+        other = trained("bpe")
+    folder.join("tokenizer.model").write_bytes(other.model_bytes())
+    with pytest.raises(TokenizerError):
+        load_tokenizer(folder)
+
+
+def test_a_folder_without_a_card_or_with_an_unknown_kind_says_so(tmp_path):
+    folder = open_location(str(tmp_path))
+    with pytest.raises(TokenizerError, match=r"there is no tokenizer in .*; make one with python -m jobs"):
+        load_tokenizer(folder)
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"kind": "magic"}))
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(TokenizerError, match=r"unknown kind of tokenizer: 'magic'"):
+        load_tokenizer(folder)

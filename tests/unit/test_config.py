@@ -1,0 +1,231 @@
+"""Configuration: there and back for every config class, and every problem of a bad one in one error."""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+import types
+import typing
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import jobs.schemas
+import rnnlm
+from rnnlm.config import TARGET, config, differences, field_docs, flatten, from_dict, to_dict
+from rnnlm.errors import ConfigError
+from rnnlm.nn.cells.base import CellConfig
+from rnnlm.tasks.base import TaskConfig
+from rnnlm.training.loop import LoopConfig, TrainingConfig
+
+LSTM = {TARGET: "rnnlm.nn.cells.lstm.LSTMConfig", "hidden_size": 4}
+SOFTMAX = {TARGET: "rnnlm.nn.softmax.SoftmaxConfig", "tied": False}
+TASK = {TARGET: "rnnlm.tasks.language_model.LanguageModelConfig", "cell": LSTM, "softmax": SOFTMAX}
+
+
+@config
+class Listed:
+    """Configs in a list."""
+
+    cells: list[CellConfig]
+    "Some cells."
+    names: tuple[str, ...] = ("a",)
+    "Some names."
+    maybe: CellConfig | None = None
+    "A cell or none."
+
+
+def _config_classes():
+    modules = [jobs.schemas]
+    modules += [importlib.import_module(m.name) for m in pkgutil.walk_packages(rnnlm.__path__, "rnnlm.")]
+    found = {
+        item
+        for module in modules
+        for item in vars(module).values()
+        if isinstance(item, type) and "__pydantic_fields__" in vars(item)
+    }
+    # The base of a group says so in its docstring and holds nothing to run.
+    return sorted((c for c in found if not c.__doc__.startswith("Base of")), key=lambda c: c.__qualname__)
+
+
+CLASSES = _config_classes()
+
+
+def _values(hint, info):
+    """Values a field may have, from its type hint and bounds."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return st.sampled_from(arguments)
+    if origin in {typing.Union, types.UnionType}:
+        return st.one_of([_values(one, info) for one in arguments])
+    if origin is list:
+        return st.lists(_values(arguments[0], info), max_size=3)
+    if dataclasses.is_dataclass(hint):
+        return st.one_of([_instances(c) for c in CLASSES if issubclass(c, hint)])
+    bounds = {name: getattr(m, name) for m in info.metadata for name in ("ge", "gt", "le", "lt") if hasattr(m, name)}
+    if hint is int:
+        return st.integers(bounds.get("ge", -5), bounds.get("ge", -5) + 9)
+    if hint is float:
+        low, high = bounds.get("ge", bounds.get("gt", -9.0)), bounds.get("le", bounds.get("lt", 9.0))
+        return st.floats(low, high, exclude_min="gt" in bounds, exclude_max="lt" in bounds)
+    return {bool: st.booleans(), str: st.text(max_size=5), types.NoneType: st.none()}[hint]
+
+
+@st.composite
+def _instances(draw, cls):
+    hints = typing.get_type_hints(cls)
+    fields = {name: draw(_values(hints[name], info)) for name, info in cls.__pydantic_fields__.items()}
+    try:
+        return cls(**fields)
+    except ValueError:  # fields that do not go together
+        assume(False)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@given(data=st.data())
+def test_a_config_comes_back_from_its_json(cls, data):
+    instance = data.draw(_instances(cls))
+    plain = json.loads(json.dumps(to_dict(instance)))
+    again = from_dict(cls, plain)
+    assert again == instance
+    assert type(again) is cls
+    assert to_dict(again) == plain
+    assert differences(plain, to_dict(again)) == []
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_field_says_what_it_is_for(cls):
+    assert [name for name, text in field_docs(cls).items() if not text] == []
+
+
+def problems(cls, data, **options):
+    with pytest.raises(ConfigError) as caught:
+        from_dict(cls, data, **options)
+    assert str(caught.value).splitlines() == caught.value.problems
+    return caught.value.problems
+
+
+def test_all_problems_are_said_at_once_each_with_its_path():
+    data = {
+        TARGET: TASK[TARGET],
+        "cell": {TARGET: "rnnlm.nn.cells.lstm.LSTMConfig", "hiden_size": 4, "forget_bias": "x"},
+        "softmax": {TARGET: "os.system"},
+        "num_layers": 0,
+        "dropout": 1.0,
+    }
+    found = problems(TaskConfig, data)
+    assert sorted(problem.split(":")[0] for problem in found) == [
+        "cell.forget_bias",
+        "cell.hiden_size",
+        "dropout",
+        "num_layers",
+        "softmax._target_",
+    ]
+    assert any("did you mean 'hidden_size'?" in problem for problem in found)
+    assert any("got 'x'" in problem for problem in found)
+
+
+def test_an_unknown_field_without_a_close_name_lists_what_there_is():
+    assert problems(LoopConfig, {"zzz": 1})[0].startswith("zzz: unknown field of LoopConfig; it has max_epochs, ")
+
+
+def test_names_that_are_known_elsewhere_are_suggested_too():
+    assert "did you mean 'cell'?" in problems(LoopConfig, {"cel": 1}, also_known={"cell"})[0]
+
+
+@pytest.mark.parametrize("target", ["os.system", "rnnlmx.nn.Cell", "", 3, None, ["rnnlm.nn.cells.lstm.LSTMConfig"]])
+def test_a_target_outside_the_trusted_modules_is_not_even_imported(target):
+    assert "is not below a trusted prefix (rnnlm., jobs.)" in problems(CellConfig, {TARGET: target})[0]
+
+
+def test_a_trusted_prefix_can_be_added():
+    assert "trusted" in problems(CellConfig, LSTM, trusted=("mine.",))[0]
+    assert from_dict(CellConfig, LSTM, trusted=("mine.", "rnnlm.")).hidden_size == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("rnnlm.nn.cells.nowhere.LSTMConfig", "cannot import"),
+        ("rnnlm.nn.cells.lstm.Nothing", "is not a config class"),
+        ("rnnlm.nn.cells.lstm.LSTM", "is not a config class"),
+        ("rnnlm.nn.cells.lstm", "is not a config class"),
+        ("rnnlm.nn.softmax.SoftmaxConfig", "SoftmaxConfig does not fit here, a CellConfig is needed"),
+    ],
+)
+def test_a_target_that_does_not_fit_says_why(target, said):
+    found = problems(TaskConfig, {**TASK, "cell": {TARGET: target}})
+    assert len(found) == 1
+    assert found[0].startswith("cell._target_: ")
+    assert said in found[0]
+
+
+@pytest.mark.parametrize("value", [None, 3, "lstm", [LSTM]])
+def test_something_that_is_no_config_is_refused_in_a_config_slot(value):
+    assert [p.split(":")[0] for p in problems(TaskConfig, {**TASK, "cell": value})] == ["cell"]
+
+
+@pytest.mark.parametrize("cell", [{"hidden_size": 4}, {TARGET: "rnnlm.nn.cells.base.CellConfig"}])
+def test_a_group_needs_a_choice(cell):
+    assert problems(TaskConfig, {**TASK, "cell": cell})[0].startswith("cell")
+
+
+@pytest.mark.parametrize("given", [{}, {"task": "???"}])
+def test_a_missing_value_names_the_way_to_give_it(given):
+    found = problems(TrainingConfig, {**given, "loop": {"max_steps": "x"}})
+    assert "task: required, but missing; set task=..." in found
+    assert any(problem.startswith("loop.max_steps: ") for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("log_every_steps", True),
+        ("log_every_steps", "3"),
+        ("log_every_steps", 3.0),
+        ("log_every_steps", None),
+        ("clip_norm", "1"),
+        ("clip_norm", True),
+        ("max_epochs", 0),
+        ("max_epochs", float("nan")),
+    ],
+)
+def test_types_are_strict_and_bounds_are_kept(field, value):
+    found = problems(LoopConfig, {field: value})
+    assert len(found) == 1
+    assert found[0].startswith(f"{field}: ")
+    assert found[0].endswith(f"got {value!r}")
+
+
+def test_a_whole_number_serves_as_a_float():
+    assert from_dict(LoopConfig, {"max_epochs": 2}).max_epochs == 2.0
+
+
+def test_a_key_that_is_no_string_is_a_problem_like_others():
+    assert problems(LoopConfig, {1: 2})[0].startswith("1: unknown field")
+
+
+def test_lists_of_configs_are_built_and_their_problems_have_an_index():
+    listed = from_dict(Listed, {"cells": [LSTM, {**LSTM, "hidden_size": 5}], "names": ["x"], "maybe": LSTM})
+    assert [cell.hidden_size for cell in listed.cells] == [4, 5]
+    assert listed.names == ("x",)
+    assert listed.maybe.hidden_size == 4
+    found = problems(Listed, {"cells": [LSTM, {TARGET: "os.system"}, {**LSTM, "hidden_size": 0}]})
+    assert [problem.split(":")[0] for problem in found] == ["cells[1]._target_", "cells[2].hidden_size"]
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        from_dict(LoopConfig, {}).max_steps = 3
+
+
+def test_differences_are_dotted_sorted_and_show_both_sides():
+    old = {"b": {"x": 1, "y": [1]}, "a": None, "gone": {}}
+    new = {"b": {"x": 2, "y": [1]}, "a": None, "new": "v"}
+    assert differences(old, new) == ["b.x: 1 -> 2", "gone: {} -> 'absent'", "new: 'absent' -> 'v'"]
+    assert differences(old, old) == []
+
+
+def test_flatten_keeps_empty_dicts_as_values():
+    assert flatten({"a": {"b": {"c": 1}, "d": {}}}) == {"a.b.c": 1, "a.d": {}}

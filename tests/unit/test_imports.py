@@ -1,0 +1,26 @@
+"""The library stands alone: none of its modules loads Ray, Hydra, OmegaConf or the jobs."""
+
+import subprocess
+import sys
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import rnnlm
+for module in pkgutil.walk_packages(rnnlm.__path__, "rnnlm."):
+    importlib.import_module(module.name)
+    unwanted = {"ray", "hydra", "omegaconf", "jobs"} & sys.modules.keys()
+    assert not unwanted, f"{module.name} loads {unwanted}"
+"""
+
+
+def test_no_module_of_the_library_loads_the_jobs_world():
+    # A fresh process: this one has loaded what the test runner needs.
+    process = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+
+
+def test_the_public_names_exist_and_are_sorted():
+    import rnnlm
+
+    assert [name for name in rnnlm.__all__ if not hasattr(rnnlm, name)] == []
+    assert sorted(set(rnnlm.__all__)) == sorted(rnnlm.__all__)
