@@ -9,7 +9,7 @@ from jobs.app import run_job
 from jobs.schemas import TrainTokenizerJob
 from rnnlm.config import to_dict
 from rnnlm.data.formats.base import Listing
-from rnnlm.data.tokenizers.base import CARD_FILE, SAMPLE_TEXTS
+from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, SAMPLE_TEXTS
 from rnnlm.determinism import derive_seed
 from rnnlm.errors import DataError, RefusedError
 from rnnlm.storage import open_location
@@ -18,8 +18,9 @@ from rnnlm.storage import open_location
 def train_tokenizer(job: TrainTokenizerJob) -> None:
     """Train, save, and say how well it does."""
     folder = open_location(job.output)
-    if folder.exists() and folder.list_names() and not folder.join(CARD_FILE).exists():
-        raise RefusedError(folder.uri, [f"it holds {', '.join(folder.list_names()[:3])} and no {CARD_FILE}"])
+    foreign = [name for name in folder.list_files() if name != MODEL_FILE]  # the model is written before its card
+    if foreign and not folder.join(CARD_FILE).exists():
+        raise RefusedError(folder.uri, [f"it holds {', '.join(foreign[:3])} and no {CARD_FILE}"])
     listing = job.corpus.list_units()
     head: list[str] = []
     tokenizer = job.tokenizer.train(_sample(job, listing, head))

@@ -95,17 +95,11 @@ def load_checkpoint(path: str) -> Checkpoint:
     if missing:
         raise CheckpointError(f"{folder.join(CONFIG).uri} lacks {', '.join(missing)}", todo="copy the checkpoint again")
     tokenizer = _load_matching_tokenizer(folder, card)
-    weights = _read(folder, WEIGHTS)
-    digest = hashlib.sha256(weights).hexdigest()
-    if digest != card["weights_sha256"]:
-        raise CheckpointError(
-            f"{folder.join(WEIGHTS).uri} ({len(weights)} bytes) is not what was saved: it was changed or cut short",
-            todo="copy the checkpoint again",
-        )
+    weights = read_weights(folder)
     task = from_dict(TaskConfig, card["task"])
     model = task.build_model(tokenizer.vocab_size)
     load_weights(model, weights, folder)
-    identity = json.dumps([card["task"], digest, tokenizer.fingerprint], sort_keys=True)
+    identity = json.dumps([card["task"], card["weights_sha256"], tokenizer.fingerprint], sort_keys=True)
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()
     return Checkpoint(task, model.eval(), tokenizer, fingerprint, card.get("trained", {}), folder)
 
@@ -119,6 +113,17 @@ def loaded(path: str) -> Checkpoint:
 @functools.lru_cache(maxsize=2)
 def _loaded(path: str, mtime_ns: int | None) -> Checkpoint:  # noqa: ARG001 - a rewritten checkpoint is another key
     return load_checkpoint(path)
+
+
+def read_weights(folder: Location) -> bytes:
+    """The content of the weights file, checked against the digest in `config.json`."""
+    weights = _read(folder, WEIGHTS)
+    if hashlib.sha256(weights).hexdigest() != folder.join(CONFIG).read_json().get("weights_sha256"):
+        raise CheckpointError(
+            f"{folder.join(WEIGHTS).uri} ({len(weights)} bytes) is not what was saved: it was changed or cut short",
+            todo="copy the checkpoint again",
+        )
+    return weights
 
 
 def load_weights(model: nn.Module, weights: bytes, folder: Location) -> None:

@@ -15,6 +15,8 @@ import pyarrow.fs as pafs
 
 from rnnlm.errors import DataError, EnvironmentFailure
 
+TEMPORARY = ".tmp"  # end of the name of a file that is being written
+
 
 @dataclass(frozen=True)
 class Location:
@@ -57,6 +59,15 @@ class Location:
         except OSError as error:
             raise DataError(f"{self.uri} is not a folder: {_first_line(error)}", todo="check the path") from error
 
+    def list_files(self) -> list[str]:
+        """Paths of all files below this folder, relative to it; what a cut-short write may leave does not count."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
+        infos = [info for info in self.filesystem.get_file_info(selector) if info.type == pafs.FileType.File]
+        started = [
+            info for info in infos if not (info.base_name.startswith(".") and info.base_name.endswith(TEMPORARY))
+        ]
+        return sorted(info.path[len(self.path) :].lstrip("/") for info in started)
+
     def read_bytes(self) -> bytes:
         try:
             with self.filesystem.open_input_stream(self.path, compression=None) as stream:
@@ -81,7 +92,7 @@ class Location:
                 return
             target = Path(self.path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
             try:
                 with temporary.open("wb") as stream:
                     stream.write(content)

@@ -59,9 +59,9 @@ class OutputFolder:
             if changed:
                 raise RefusedError(self.folder.uri, changed)
             return
-        names = self.folder.list_names()
-        if names:
-            raise RefusedError(self.folder.uri, [f"it holds {', '.join(names[:3])} and no {PLAN}"])
+        foreign = self.folder.list_files()
+        if foreign:
+            raise RefusedError(self.folder.uri, [f"it holds {', '.join(foreign[:3])} and no {PLAN}"])
         planned = [
             {"shard": shard.index, "first_row": shard.first_row, "rows": shard.rows, "seconds": shard.seconds}
             for shard in shards

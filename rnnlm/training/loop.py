@@ -23,9 +23,9 @@ from torch import nn
 
 from rnnlm.checkpoint import (
     INDEX,
-    WEIGHTS,
     load_training_state,
     load_weights,
+    read_weights,
     resolve_checkpoint,
     save_checkpoint,
 )
@@ -155,8 +155,8 @@ def check_identity(folder: Location, identity: dict[str, Any]) -> None:
         changed = differences(file.read_json(), identity)
         if changed:
             raise RefusedError(folder.uri, changed)
-    elif folder.exists() and folder.list_names():
-        raise RefusedError(folder.uri, [f"it holds {', '.join(folder.list_names()[:3])} and no {IDENTITY}"])
+    elif foreign := folder.list_files():
+        raise RefusedError(folder.uri, [f"it holds {', '.join(foreign[:3])} and no {IDENTITY}"])
     else:
         file.write_json(identity)
 
@@ -206,7 +206,7 @@ class _Run:
         if not self.folder.join(INDEX).exists():
             return
         folder = resolve_checkpoint(self.folder.address, "last")
-        load_weights(self.now.model, folder.join(WEIGHTS).read_bytes(), folder)
+        load_weights(self.now.model, read_weights(folder), folder)
         self.now.restore(load_training_state(folder), self.world)
         if log is not None:
             log.resume(self.progress.step)
@@ -223,9 +223,9 @@ class _Run:
             validated = progress.step % self.valid_every == 0 or last
             improved = validated and self.validate(log)
             if progress.step % self.save_every == 0 or validated or stop:
-                self.save(improved=improved)
                 if log is not None:
-                    log.flush()
+                    log.flush()  # first: a row too many is dropped when the run goes on, a row too few is lost
+                self.save(improved=improved)
             if stop and not last:
                 raise TerminatedError(
                     f"stopped after step {progress.step} of {self.total_steps}; the state is saved",

@@ -99,9 +99,6 @@ def test_killed_at_any_write_and_started_again_the_bytes_are_the_same(
     assert sorted(record.shard for record in seen) == list(range(totals.shards))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: the folder _run or a temporary file of the first write looks like another run"
-)
 def test_killed_inside_the_very_first_write_it_can_be_started_again(corpus, tmp_path, undisturbed, monkeypatch):
     def kill(*arguments):
         raise KilledError

@@ -115,7 +115,7 @@ def test_stopped_and_started_again_it_ends_the_same_to_the_bit(undisturbed, data
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", [0, 1, 2, 4, 6, 7, 8, 13, 15, 16, 23, 30, 39, 47])
+@pytest.mark.parametrize("write", [0, 1, 4, 7, 8, 15, 23, 39])
 def test_killed_at_any_write_and_started_again_it_ends_the_same_to_the_bit(
     undisturbed, data, tmp_path, monkeypatch, kill_at, write, after
 ):
@@ -128,7 +128,6 @@ def test_killed_at_any_write_and_started_again_it_ends_the_same_to_the_bit(
     assert outcome(tmp_path / "run")[:2] == expected[:2]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the log is flushed after the checkpoint; a kill between loses its rows")
 def test_killed_between_a_checkpoint_and_the_log_it_loses_no_row(undisturbed, data, tmp_path, monkeypatch):
     optimizer, expected = undisturbed
     whole = Location.write_bytes
@@ -256,7 +255,6 @@ def test_epochs_are_counted_in_steps(data, tmp_path, epochs, expected):
     assert summary.steps == max(1, round(expected * per_epoch))
 
 
-@pytest.mark.xfail(strict=True, reason="bug: resuming reads the weights without comparing their digest")
 def test_a_damaged_checkpoint_is_not_gone_on_with(data, tmp_path):
     with pytest.raises(TerminatedError):
         train(settings_of(), data, str(tmp_path / "run"), hooks=stop_after(4))
