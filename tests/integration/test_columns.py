@@ -39,6 +39,7 @@ def table():
         "nested": pa.array(some(lambda i: [[1, None], None, []] if i % 2 else []), pa.list_(pa.list_(pa.int16()))),
         "struct": pa.array(some(lambda i: {"a": i % 5, "b": [{"c": "x"}, None]}), inner),
         "map": pa.array(some(lambda i: [("k", i)]), pa.map_(pa.string(), pa.int64())),
+        "fixed_list": pa.array(some(lambda i: [i, None]), pa.list_(pa.float32(), 2)),
         "null": pa.nulls(ROWS),
     }
     return pa.table(columns).replace_schema_metadata({"owner": "me"})

@@ -87,10 +87,11 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def local(made, tmp_path_factory):
-    """The scores that this very process makes; a map column, since Arrow rewrites its type on the way to a worker."""
+    """The scores that this very process makes; two columns whose types Arrow rewrites when it pickles."""
     folder = tmp_path_factory.mktemp("local")
     table = pq.read_table(made.corpus)
     table = table.append_column("tags", pa.array([[("k", i)] for i in range(240)], pa.map_(pa.string(), pa.int64())))
+    table = table.append_column("pair", pa.array([[i, None] for i in range(240)], pa.list_(pa.float32(), 2)))
     pq.write_table(table, folder / "corpus.parquet", row_group_size=40)
     arguments = [
         f"checkpoint={made.model}", "corpus=parquet", f"corpus.path={folder / 'corpus.parquet'}",

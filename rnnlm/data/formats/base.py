@@ -38,6 +38,13 @@ class Listing:
     units: tuple[Unit, ...]
     schema: pa.Schema
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrow's own pickling forgets names inside a fixed-size list; its IPC format keeps a schema as it is.
+        return {**self.__dict__, "schema": self.schema.serialize().to_pybytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, schema=pa.ipc.read_schema(pa.py_buffer(state["schema"])))
+
     @property
     def rows(self) -> int:
         return sum(unit.rows for unit in self.units)
