@@ -83,8 +83,12 @@ class Location:
         except ValueError as error:
             raise DataError(f"{self.uri} is not valid JSON: {error}", todo="was its writing cut short?") from error
 
-    def write_bytes(self, content: bytes) -> None:
-        """Write atomically; whoever looks sees the old content or the new, never a part."""
+    def write_bytes(self, content: bytes, *, via: "Location | None" = None) -> None:
+        """Write atomically; whoever looks sees the old content or the new, never a part.
+
+        On a local disk the unfinished file lies in the folder `via` (by default beside the target): a process killed
+        here leaves it behind, and where others list files it must not lie.
+        """
         try:
             if not self.is_local:
                 with self.filesystem.open_output_stream(self.path, compression=None) as stream:
@@ -92,7 +96,9 @@ class Location:
                 return
             target = Path(self.path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
+            folder = Path(via.path) if via is not None else target.parent
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = folder / f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}"
             try:
                 with temporary.open("wb") as stream:
                     stream.write(content)

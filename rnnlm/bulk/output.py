@@ -4,6 +4,7 @@
     _run/plan.json              what the run is (its identity, in parts), and its shards
     _run/done/000042.json       the commit of a shard: row counts, tokens, seconds, SHA-256 of its part
     _run/failed/000042.json     why a shard could not be done; removed when it is
+    _run/tmp/                   parts that are being written; what a kill left there is removed at the end
     _run/config.yaml, report.json
     _SUCCESS                    written last, when every shard is done
 
@@ -25,7 +26,7 @@ from rnnlm.config import differences
 from rnnlm.errors import RefusedError
 from rnnlm.storage import Location
 
-PLAN, DONE, FAILED, SUCCESS = "_run/plan.json", "_run/done", "_run/failed", "_SUCCESS"
+PLAN, DONE, FAILED, UNFINISHED, SUCCESS = "_run/plan.json", "_run/done", "_run/failed", "_run/tmp", "_SUCCESS"
 ROW_GROUP_ROWS = 1 << 16
 
 
@@ -77,7 +78,7 @@ class OutputFolder:
     def commit(self, shard: Shard, table: pa.Table, provenance: dict[str, str], counts: dict[str, Any]) -> DoneRecord:
         """Write the part, then its record."""
         content = _part_bytes(table, {**provenance, "shard": str(shard.index)})
-        self.folder.join("data", shard.part).write_bytes(content)
+        self.folder.join("data", shard.part).write_bytes(content, via=self.folder.join(UNFINISHED))
         digest = hashlib.sha256(content).hexdigest()
         record = DoneRecord(shard=shard.index, part=shard.part, rows=shard.rows, sha256=digest, **counts)
         self.folder.join(DONE, f"{shard.index:06d}.json").write_json(asdict(record))
@@ -93,7 +94,8 @@ class OutputFolder:
         self.folder.join(FAILED).delete_dir()
 
     def finish(self, totals: dict[str, Any]) -> None:
-        """Every shard is done: write the totals and the mark of success, last."""
+        """Every shard is done: clear up, write the totals and the mark of success, last."""
+        self.folder.join(UNFINISHED).delete_dir()
         self.folder.join(SUCCESS).write_json(totals)
 
     @property

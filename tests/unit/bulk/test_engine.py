@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -78,13 +79,13 @@ def test_killed_at_any_write_and_started_again_the_bytes_are_the_same(
 ):
     whole, written = Location.write_bytes, iter(range(1000))
 
-    def dying(self, content):
+    def dying(self, content, **via):
         count = next(written)
         if count == write and after:
-            whole(self, content)
+            whole(self, content, **via)
         if count >= write:
             raise KilledError
-        whole(self, content)
+        whole(self, content, **via)
 
     monkeypatch.setattr(Location, "write_bytes", dying)
     with pytest.raises(KilledError):
@@ -109,6 +110,26 @@ def test_killed_inside_the_very_first_write_it_can_be_started_again(corpus, tmp_
     monkeypatch.undo()
     run_toy(corpus, tmp_path / "out")
     assert parts(tmp_path / "out") == undisturbed
+
+
+def test_killed_inside_the_write_of_a_part_nothing_stays_among_the_parts(corpus, tmp_path, undisturbed, monkeypatch):
+    whole, written = os.replace, iter(range(1000))
+
+    def kill(source, target):
+        if next(written) == 3:  # the plan, a part, its record, then the part that is killed
+            raise KilledError
+        whole(source, target)
+
+    monkeypatch.setattr(os, "replace", kill)
+    monkeypatch.setattr(Path, "unlink", lambda *arguments, **options: None)  # who is killed clears nothing up
+    with pytest.raises(KilledError):
+        run_toy(corpus, tmp_path / "out")
+    monkeypatch.undo()
+    assert list((tmp_path / "out/_run/tmp").iterdir())
+    assert [file.name for file in (tmp_path / "out/data").iterdir()] == ["part-000000.parquet"]
+    run_toy(corpus, tmp_path / "out")
+    assert parts(tmp_path / "out") == undisturbed
+    assert not (tmp_path / "out/_run/tmp").exists()
 
 
 def test_a_part_without_a_record_does_not_count(corpus, tmp_path, undisturbed):
@@ -202,10 +223,10 @@ def test_a_shard_whose_input_is_damaged_fails_alone(corpus, tmp_path):
 def test_a_full_disk_stops_the_run(corpus, tmp_path, monkeypatch):
     whole = Location.write_bytes
 
-    def full(self, content):
+    def full(self, content, **via):
         if "part-000002" in self.path:
             raise EnvironmentFailure("cannot write: No space left on device")
-        whole(self, content)
+        whole(self, content, **via)
 
     monkeypatch.setattr(Location, "write_bytes", full)
     with pytest.raises(EnvironmentFailure, match="No space"):
