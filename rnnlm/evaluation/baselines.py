@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnlm.evaluation.scored import read_batches
+from rnnlm.evaluation.scored import read_batches, text_need
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def measure_baselines(files: list[str], text_column: str) -> Baselines | None:
     counts = np.zeros(256, dtype=np.int64)
     deflate, xz = zlib.compressobj(9), lzma.LZMACompressor()
     gzip_bytes = xz_bytes = 0
-    for batch in read_batches(files, [text_column]):
+    for batch in read_batches(files, {text_column: text_need("name the column of the text")}):
         content = "".join(text for text in batch.column(text_column).to_pylist() if text).encode()
         counts += np.bincount(np.frombuffer(content, dtype=np.uint8), minlength=256)
         gzip_bytes += len(deflate.compress(content))

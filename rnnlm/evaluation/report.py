@@ -12,6 +12,10 @@ from rnnlm.evaluation.baselines import Baselines
 from rnnlm.evaluation.perplexity import Evaluation, Totals
 from rnnlm.storage import Location
 
+MAX_TABLE_GROUPS = 40  # of the page; report.json has them all
+MAX_SAMPLES = 24  # the same
+MAX_SHOWN = 2000  # characters of a sample or a setting, the same
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -37,17 +41,18 @@ class StreamResult:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """All that a report can show; what is missing is left out of it."""
+    """All that a report can show; what is missing is left out of it, and said to be."""
 
     title: str
     evaluation: Evaluation | None = None
     baselines: Baselines | None = None
     stream: StreamResult | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)  # rows of a run's metrics.jsonl
-    scoring: Mapping[str, Any] | None = None  # _run/report.json of the bulk job
+    scoring: Mapping[str, Any] | None = None  # _run/report.json of the bulk job; no key is sure to be there
     samples: list[Sample] = field(default_factory=list)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # sentences to show below the headline figures
 
 
 def write_report(inputs: ReportInputs, folder: Location) -> None:
@@ -62,29 +67,22 @@ def write_report(inputs: ReportInputs, folder: Location) -> None:
 def _content(inputs: ReportInputs) -> dict[str, Any]:
     """The figures, as plain data."""
     evaluation = inputs.evaluation
-    valid = [row for row in inputs.metrics if row["kind"] == "valid"]
-    train = [row for row in inputs.metrics if row["kind"] == "train"]
-    training = None
-    if inputs.metrics:
-        last = inputs.metrics[-1]
-        training = {
-            "steps": last["step"],
-            "targets": last["tokens"],
-            "wall_seconds": last["wall_seconds"],
-            "targets_per_second": sum(row["tokens_per_second"] for row in train) / max(1, len(train)),
-            "best_valid_nll": min((row["nll"] for row in valid), default=None),
-        }
     return {
         "title": inputs.title,
+        "notes": list(inputs.notes),
         "total": _figures(evaluation.total) if evaluation else None,
         "groups": {name: _figures(totals) for name, totals in evaluation.groups.items()} if evaluation else {},
         "baselines_bits_per_byte": asdict(inputs.baselines) if inputs.baselines else None,
         "stream": asdict(inputs.stream) if inputs.stream else None,
-        "training": training,
+        "training": _training(inputs.metrics),
+        "most_surprising": [asdict(row) for row in evaluation.most_surprising] if evaluation else [],
+        "least_surprising": [asdict(row) for row in evaluation.least_surprising] if evaluation else [],
+        "samples": [asdict(sample) for sample in inputs.samples],
         "scoring": dict(inputs.scoring) if inputs.scoring else None,
-        "corpus": flatten((inputs.scoring or {}).get("corpus", {})),
+        "corpus": flatten((inputs.scoring or {}).get("corpus") or {}),
         "settings": {k: v for k, v in flatten(inputs.settings).items() if not k.endswith(TARGET)},
         "versions": dict(inputs.versions),
+        "not_given": _not_given(inputs),
     }
 
 
@@ -98,6 +96,34 @@ def _figures(totals: Totals) -> dict[str, Any]:
     }
 
 
+def _training(metrics: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if not metrics:
+        return None
+    speeds = [row["tokens_per_second"] for row in metrics if row["kind"] == "train"]
+    last = metrics[-1]
+    return {
+        "steps": last["step"],
+        "targets": last["tokens"],
+        "wall_seconds": last["wall_seconds"],
+        "targets_per_second": sum(speeds) / len(speeds) if speeds else None,
+        "best_valid_nll": min((row["nll"] for row in metrics if row["kind"] == "valid"), default=None),
+    }
+
+
+def _not_given(inputs: ReportInputs) -> list[str]:
+    """What the report would have shown, had it been given."""
+    texts = inputs.evaluation is None or inputs.evaluation.total.num_bytes > 0
+    present = {
+        "scored data": inputs.evaluation is not None,
+        "the texts of the scored data": texts,
+        "baselines": inputs.baselines is not None or inputs.evaluation is None or not texts,
+        "a training run": bool(inputs.metrics),
+        "the record of the scoring job": bool(inputs.scoring) or inputs.evaluation is None,
+        "samples": bool(inputs.samples),
+    }
+    return [name for name, is_there in present.items() if not is_there]
+
+
 def _html(inputs: ReportInputs, content: dict[str, Any]) -> str:
     import jinja2  # noqa: PLC0415 - an extra
 
@@ -106,15 +132,76 @@ def _html(inputs: ReportInputs, content: dict[str, Any]) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["figure"] = _figure
-    evaluation = inputs.evaluation
+    environment.filters["cut"] = _cut
+    environment.filters["brief"] = _brief
+    groups = sorted(content["groups"].items(), key=lambda item: -item[1]["rows"])
+    return environment.from_string(source).render(
+        content=content,
+        inputs=inputs,
+        plots=_drawn(inputs),
+        undrawn=_undrawn(inputs.evaluation),
+        groups=sorted(groups[:MAX_TABLE_GROUPS]),
+        more_groups=max(0, len(groups) - MAX_TABLE_GROUPS),
+        max_samples=MAX_SAMPLES,
+        sentences={
+            "rows": _rows_sentence(inputs.evaluation.total) if inputs.evaluation else "",
+            "training": _training_sentence(content["training"]),
+            "scoring": _scoring_sentence(inputs.scoring or {}),
+        },
+    )
+
+
+def _drawn(inputs: ReportInputs) -> dict[str, plots.Drawing | None]:
+    evaluation, kinds = inputs.evaluation, {row["kind"] for row in inputs.metrics}
     bits = evaluation.total.bits_per_byte if evaluation else None
-    drawn = {
-        "baselines": plots.plot_baselines(bits, inputs.baselines) if bits and inputs.baselines else None,
-        "learning": plots.plot_learning(inputs.metrics) if inputs.metrics else None,
-        "speed": plots.plot_speed(inputs.metrics) if inputs.metrics else None,
+    return {
+        "baselines": plots.plot_baselines(bits, inputs.baselines) if bits is not None and inputs.baselines else None,
+        "learning": plots.plot_learning(inputs.metrics) if kinds & {"train", "valid"} else None,
+        "speed": plots.plot_speed(inputs.metrics) if "train" in kinds else None,
         "distribution": plots.plot_distribution(evaluation) if evaluation and evaluation.histograms else None,
     }
-    return environment.from_string(source).render(content=content, inputs=inputs, plots=drawn)
+
+
+def _undrawn(evaluation: Evaluation | None) -> list[str]:
+    """The groups with scored texts that the plot of the distribution leaves out."""
+    return sorted(set(evaluation.histograms) - set(plots.drawn_groups(evaluation))) if evaluation else []
+
+
+def _rows_sentence(totals: Totals) -> str:
+    parts = [f"{totals.scored_rows:,} scored", f"{totals.errors - totals.nulls:,} with an error"]
+    if totals.nulls:
+        parts.append(f"{totals.nulls:,} without a score and without a reason")
+    return f"Rows: {' + '.join(parts)} = {totals.rows:,}."
+
+
+def _training_sentence(training: Mapping[str, Any] | None) -> str:
+    if training is None:
+        return ""
+    speed, best = training["targets_per_second"], training["best_valid_nll"]
+    text = f"{training['steps']:,} steps over {training['targets']:,} targets in {training['wall_seconds']:,.0f} s"
+    text += ", validation included" if best is not None else ""
+    text += f"; {speed:,.0f} targets a second in training." if speed is not None else "."
+    return text if best is None else f"{text} Best validation: {best:.4f} nats a target."
+
+
+def _scoring_sentence(scoring: Mapping[str, Any]) -> str:
+    """What the record of a bulk job says, of which any part may be missing."""
+    parts = []
+    if (tokens := scoring.get("tokens")) is not None:
+        parts.append(f"{tokens:,} tokens")
+    if (shards := scoring.get("shards")) is not None:
+        parts.append(f"in {shards:,} shard{'' if shards == 1 else 's'}")
+    if (seconds := scoring.get("wall_seconds")) is not None:
+        parts.append(f"in {seconds:,.1f} s on the clock")
+    if (workers := scoring.get("workers")) is not None:
+        parts.append("by one process" if workers == 0 else f"by {workers:,} Ray worker{'' if workers == 1 else 's'}")
+    if (estimate := scoring.get("estimated_seconds")) is not None:
+        parts.append(f"(estimated beforehand: {estimate:,.1f} s of one core)")
+    text = f"Scoring: {' '.join(parts)}." if parts else ""
+    rows = scoring.get("rows")
+    if isinstance(rows, Mapping) and {"ok", "error", "all"} <= rows.keys():
+        text += f" Rows: {rows['ok']:,} ok + {rows['error']:,} with an error = {rows['all']:,}."
+    return text.strip()
 
 
 def _figure(value: float | None, digits: int = 2) -> str:
@@ -124,27 +211,58 @@ def _figure(value: float | None, digits: int = 2) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
 
 
+def _cut(text: str, limit: int = MAX_SHOWN) -> str:
+    return text if len(text) <= limit else text[:limit] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _brief(text: str, lines: int = 9, chars: int = 300) -> str:
+    """What fits into a card of the page."""
+    shown = "\n".join(text.splitlines()[:lines])[:chars].rstrip()
+    return (
+        shown if shown == text.rstrip() else shown.removesuffix("\N{HORIZONTAL ELLIPSIS}") + "\N{HORIZONTAL ELLIPSIS}"
+    )
+
+
 def _markdown(inputs: ReportInputs, content: dict[str, Any]) -> str:
-    lines = [f"# {inputs.title}", ""]
-    if content["total"]:
-        lines += ["| | rows | with an error | tokens | perplexity a token | bits per byte | bits per character |"]
-        lines += ["|---|---|---|---|---|---|---|"]
-        for name, row in {**content["groups"], "all": content["total"]}.items():
-            cells = [
-                _figure(row[key], 3)
-                for key in ("rows", "errors", "tokens", "token_perplexity", "bits_per_byte", "bits_per_char")
-            ]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines.append("")
+    paragraphs = [f"# {_cell(inputs.title)}", *inputs.notes]
+    if inputs.evaluation:
+        paragraphs += [_markdown_table(content), _rows_sentence(inputs.evaluation.total)]
     if inputs.baselines:
         base = inputs.baselines
-        lines += [f"Baselines, bits per byte: order 0 {base.order0:.3f}, gzip {base.gzip:.3f}, xz {base.xz:.3f}.", ""]
+        figures = f"order 0 {base.order0:.3f}, gzip -9 {base.gzip:.3f}, xz {base.xz:.3f}"
+        paragraphs.append(f"Baselines, bits per byte: {figures}; flattered, see report.html.")
     if inputs.stream:
         stream = inputs.stream
         figures = f"{stream.targets:,} targets, {stream.nll:.4f} nats each, {stream.lanes} lane(s)"
-        lines += [f"Stream perplexity of {stream.table}: {stream.perplexity:.2f} ({figures}).", ""]
+        paragraphs.append(f"Stream perplexity of {stream.table}: {stream.perplexity:.2f} ({figures}).")
     if content["training"]:
-        run = content["training"]
-        speed = f"{run['wall_seconds']:.0f} s ({run['targets_per_second']:,.0f} a second)"
-        lines += [f"Training: {run['steps']:,} steps, {run['targets']:,} targets in {speed}.", ""]
+        paragraphs.append(f"Training: {_training_sentence(content['training'])}")
+    paragraphs.append(_scoring_sentence(inputs.scoring or {}))
+    if content["not_given"]:
+        paragraphs.append(f"Not given, so not shown: {', '.join(content['not_given'])}.")
+    paragraphs.append(", ".join(f"{name} {version}" for name, version in inputs.versions.items()))
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph) + "\n"
+
+
+def _markdown_table(content: dict[str, Any]) -> str:
+    columns = {
+        "rows": "rows",
+        "without a score": "errors",
+        "tokens": "tokens",
+        "bytes": "num_bytes",
+        "perplexity a token": "token_perplexity",
+        "a word": "word_perplexity",
+        "bits per byte": "bits_per_byte",
+        "bits per character": "bits_per_char",
+    }
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    # Pairs, since a group may well be called "all".
+    for name, row in [*content["groups"].items(), ("**all**", content["total"])]:
+        cells = [_figure(None if key == "num_bytes" and not row[key] else row[key], 3) for key in columns.values()]
+        lines.append(f"| {name if row is content['total'] else _cell(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text that stays on its line and in its cell, and begins no HTML."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

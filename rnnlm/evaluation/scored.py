@@ -1,6 +1,6 @@
 """Reading scored data batch by batch: the output of jobs.score, or any Parquet with `logprob` and `num_tokens`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
 
 BATCH_ROWS = 8192
+ERROR = "error"  # optional: the text of what went wrong in a row
 
 
 @dataclass(frozen=True)
@@ -22,41 +23,82 @@ class ScoredColumns:
     id: str | None = None
 
 
-def open_scored(path: str, columns: ScoredColumns) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True)
+class Need:
+    """What a column must be to be of use."""
+
+    what: str
+    fits: Callable[[pa.DataType], bool]
+    todo: str
+
+
+def text_need(todo: str) -> Need:
+    """A column of text, in any of Arrow's layouts."""
+    return Need("text", _is_text, todo)
+
+
+def open_scored(path: str, columns: ScoredColumns) -> tuple[list[str], dict[str, Need]]:
     """The files of a scored data set and the columns to read. Raises DataError if a column is missing or of no use."""
     files = expand_paths(path, (".parquet",))
+    todo = "score the data with jobs.score"
+    needs = {
+        "logprob": Need("floating point", pa.types.is_floating, todo),
+        "num_tokens": Need("an integer", pa.types.is_integer, todo),
+    }
+    if columns.text is not None:
+        needs[columns.text] = text_need("set text_column, or null to do without")
+    for field, name in (("group_by", columns.group), ("id_column", columns.id)):
+        if name is not None:
+            needs.setdefault(name, Need("anything", lambda _: True, f"set {field}, or null to do without"))
+    # The first file now, so that a wrong name costs no time; each other file when its turn comes.
     location = open_location(files[0])
     try:
         with location.filesystem.open_input_file(location.path) as stream:
-            schema = pq.read_schema(stream)
+            _check(pq.read_schema(stream), files[0], needs)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"not a readable Parquet file: {str(error).splitlines()[0]}", where=Place(files[0])) from error
-    _need(schema, files[0], "logprob", pa.types.is_floating, "floating point", "score the data with jobs.score")
-    _need(schema, files[0], "num_tokens", pa.types.is_integer, "an integer", "score the data with jobs.score")
-    wanted = ["logprob", "num_tokens"]
-    for field, name in (("text_column", columns.text), ("group_by", columns.group), ("id_column", columns.id)):
-        if name is not None:
-            if name not in schema.names:
-                raise DataError(
-                    f"there is no column '{name}' among {', '.join(schema.names)}",
-                    where=Place(files[0], column=name),
-                    todo=f"set {field}, or null to do without",
-                )
-            wanted.append(name)
-    return files, list(dict.fromkeys([*wanted, *(["error"] if "error" in schema.names else [])]))
+        raise _unreadable(files[0], error) from error
+    return files, needs
 
 
-def read_batches(files: list[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """All rows in order, a few thousand at a time."""
+def read_batches(files: list[str], needs: Mapping[str, Need]) -> Iterator[pa.RecordBatch]:
+    """All rows in order, a few thousand at a time: the needed columns, and `error` from the files that have it.
+
+    Raises DataError at the first file that cannot be read or lacks a column.
+    """
     for file in files:
         location = open_location(file)
-        with location.filesystem.open_input_file(location.path) as stream:
-            yield from pq.ParquetFile(stream).iter_batches(batch_size=BATCH_ROWS, columns=columns)
+        try:
+            with location.filesystem.open_input_file(location.path) as stream:
+                parquet = pq.ParquetFile(stream)
+                _check(parquet.schema_arrow, file, needs)
+                names = [*needs, *({ERROR} & set(parquet.schema_arrow.names) - set(needs))]
+                for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=names):
+                    batch.validate(full=True)  # Parquet does not promise that text is UTF-8
+                    yield batch
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(file, error) from error
 
 
-def _need(schema: pa.Schema, file: str, name: str, fits: object, what: str, todo: str) -> None:
-    if name not in schema.names:
-        raise DataError(f"there is no column '{name}'", where=Place(file, column=name), todo=todo)
-    found = schema.field(name).type
-    if not callable(fits) or not fits(found):
-        raise DataError(f"the column has type {found}, {what} is needed", where=Place(file, column=name), todo=todo)
+def _check(schema: pa.Schema, file: str, needs: Mapping[str, Need]) -> None:
+    for name, need in needs.items():
+        place = Place(file, column=name)
+        if name not in schema.names:
+            raise DataError(f"there is no column '{name}' among {_some(schema.names)}", where=place, todo=need.todo)
+        found = schema.field(name).type
+        if not need.fits(found):
+            raise DataError(f"the column has type {found}, {need.what} is needed", where=place, todo=need.todo)
+
+
+def _is_text(found: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def _unreadable(file: str, error: Exception) -> DataError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(f"not readable as Parquet: {reason}", where=Place(file), todo="write the file again, or remove it")

@@ -1,14 +1,18 @@
 import builtins
 import json
+import math
 import re
+from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rnnlm.errors import EnvironmentFailure
 from rnnlm.evaluation.baselines import Baselines
-from rnnlm.evaluation.perplexity import evaluate_scored
+from rnnlm.evaluation.perplexity import HISTOGRAM_EDGES, Evaluation, Totals, evaluate_scored
+from rnnlm.evaluation.plots import thin
 from rnnlm.evaluation.report import ReportInputs, Sample, StreamResult, write_report
 from rnnlm.evaluation.scored import ScoredColumns
 from rnnlm.storage import open_location
@@ -81,7 +85,20 @@ def test_the_page_is_self_contained_and_escaped(full, tmp_path):
     assert "A &lt;b&gt;title" in html
     # xlink and xmlns name vocabularies; nothing is ever fetched from them.
     assert not re.search(r"(src|href)=[\"'](?!#)", html)
-    assert html.count("<svg") == 4
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    assert html.count("<svg") == 8  # four plots, wide and narrow
+
+
+def test_drawings_share_no_names(full, tmp_path):
+    html, _, _ = pages(full, tmp_path / "report")
+    names = re.findall(r'\sid="([^"]+)"', html)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r"(?:href=\"|url\()#([^\")]+)", html)) <= set(names)
+
+
+def test_the_same_inputs_give_the_same_bytes(full, tmp_path):
+    assert pages(full, tmp_path / "one") == pages(full, tmp_path / "two")
 
 
 def test_the_three_files_say_the_same(full, tmp_path):
@@ -104,6 +121,61 @@ def test_what_is_missing_is_left_out(tmp_path):
     assert "Nothing yet" in markdown
     for heading in ("Learning curve", "Samples", "Throughput", "How good is it?", "<svg"):
         assert heading not in html
+    for text in (html, markdown):
+        assert "Not given, so not shown: scored data, a training run, samples." in text
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"scoring": {}},
+        {"scoring": {"tokens": 1234}},
+        {"scoring": {"rows": {"ok": 3}}},
+        {"metrics": [{"kind": "valid", "step": 1, "tokens": 50, "wall_seconds": 1.0, "nll": 2.0}]},
+        {"evaluation": Evaluation()},
+        {"baselines": Baselines(4.0, 3.0, 2.0)},
+        {"notes": ["1 < 2"]},
+    ],
+)
+def test_any_part_alone_makes_a_page(tmp_path, part):
+    html, markdown, _ = pages(ReportInputs(title="Part", **part), tmp_path / "report")
+    assert "</html>" in html
+    assert markdown.startswith("# Part\n")
+    for name in ("1,234 tokens", "1 < 2"):
+        assert (name in markdown) == (name.replace("<", "&lt;") in html)
+
+
+def test_groups_may_have_any_name_and_number(tmp_path):
+    names = ["all", "a|b", "<i>", "$x$", "_hidden", "two\nlines", "\u6f22"] + [f"group {i}" for i in range(60)]
+    groups = {name: Totals(rows=100 - i, tokens=9, logprob=-9.0) for i, name in enumerate(names)}
+    counts = np.zeros(len(HISTOGRAM_EDGES) - 1, np.int64)
+    counts[40] = 30
+    evaluation = Evaluation(Totals(rows=9), groups, dict.fromkeys(names, counts))
+    html, markdown, content = pages(ReportInputs(title="Names", evaluation=evaluation), tmp_path / "report")
+    assert len(json.loads(content)["groups"]) == len(names)
+    assert "27 smaller groups only in report.json" in html
+    assert "and 51 more" in html
+    assert "<i>" not in html
+    table = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(names) + 1
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {10}
+    assert "| all | 100 |" in markdown
+    assert "| **all** | 9 |" in markdown
+
+
+def test_long_runs_and_long_texts_keep_the_page_small(full, tmp_path):
+    metrics = [{**full.metrics[0], "step": s, "tokens": s, "nll": 5 + math.sin(s)} for s in range(1, 100_000)]
+    samples = [Sample("p", "w" * 100_000, -1.0, 1, "end")] * 100
+    html, _, _ = pages(replace(full, metrics=metrics, samples=samples), tmp_path / "report")
+    assert len(html) < MAX_BYTES / 3
+
+
+def test_thinning_keeps_the_mean_and_the_end():
+    rows = [{"nll": float(i), "tokens_per_second": 2.0 * i, "step": i} for i in range(1000)]
+    thinned = thin(rows, 100)
+    assert len(thinned) == 100
+    assert thinned[-1] == {"nll": 994.5, "tokens_per_second": 1989.0, "step": 999}
+    assert thin(rows[:100], 100) == rows[:100]
 
 
 def test_a_missing_extra_is_named_before_anything_is_written(full, tmp_path, monkeypatch):
