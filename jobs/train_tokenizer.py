@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from jobs.app import run_job
 from jobs.schemas import TrainTokenizerJob
 from rnnlm.config import to_dict
-from rnnlm.data.formats.base import Listing
+from rnnlm.data.listing import Listing
 from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, SAMPLE_TEXTS
 from rnnlm.determinism import derive_seed
 from rnnlm.errors import DataError, RefusedError

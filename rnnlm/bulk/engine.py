@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from rnnlm.bulk.output import DoneRecord, OutputFolder
 from rnnlm.bulk.plan import Shard, plan_shards
 from rnnlm.bulk.work import ERROR, Processor, WorkConfig
-from rnnlm.data.formats.base import CorpusConfig, Listing, check_text_column
+from rnnlm.data.formats.base import CorpusConfig, check_text_column
+from rnnlm.data.listing import Listing
 from rnnlm.errors import ConfigError, EnvironmentFailure, FailuresError, TerminatedError
 from rnnlm.storage import open_location
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnnlm.data.formats.base import Unit
+from rnnlm.data.listing import Unit
 
 
 @dataclass(frozen=True)

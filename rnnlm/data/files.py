@@ -12,7 +12,7 @@ from rnnlm.storage import Location, open_location
 GLOB_SIGNS = "*?["
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileStamp:
     """What a file looked like when it was listed; another stamp means other content."""
 
@@ -20,24 +20,32 @@ class FileStamp:
     size: int
     mtime_ns: int
 
+    def __str__(self) -> str:
+        return f"{self.size} bytes, changed {self.mtime_ns}"
 
-def expand_paths(path: str | Sequence[str], suffixes: tuple[str, ...]) -> list[str]:
-    """The files that `path` (or each of several) stands for, each once, sorted within a path.
+
+def list_files(path: str | Sequence[str], suffixes: tuple[str, ...]) -> list[FileStamp]:
+    """The files that `path` (or each of several) stands for, each once, sorted within a path; none is opened.
 
     In a folder only names with one of `suffixes` count, and nothing below a name that starts with `_` or `.`, the
     sign of records and unfinished work. Raises DataError if a path stands for nothing or for a file twice.
     """
-    files: list[str] = []
+    files: list[FileStamp] = []
     for one in [path] if isinstance(path, str) else path:
         files.extend(_expand(one, suffixes))
     seen: set[str] = set()
     for file in files:
-        if file in seen:
-            raise DataError("the same file is given twice", where=Place(file), todo="name each file once")
-        seen.add(file)
+        if file.path in seen:
+            raise DataError("the same file is given twice", where=Place(file.path), todo="name each file once")
+        seen.add(file.path)
     if not files:
         raise DataError("no path was given", todo="set corpus.path=...")
     return files
+
+
+def expand_paths(path: str | Sequence[str], suffixes: tuple[str, ...]) -> list[str]:
+    """The paths of `list_files`."""
+    return [file.path for file in list_files(path, suffixes)]
 
 
 def covers(path: str | Sequence[str], suffixes: tuple[str, ...], file: Location) -> bool:
@@ -58,20 +66,36 @@ def stamp(path: str) -> FileStamp:
     info = open_location(path).info()
     if info.type == pafs.FileType.NotFound:
         raise DataError("the file is gone", where=Place(path), todo="was it deleted after it was listed?")
+    return _stamped(path, info)
+
+
+def check_unchanged(file: FileStamp) -> None:
+    """Raise DataError if a listed file is gone or is another one now: its rows would not be those of the plan."""
+    found = stamp(file.path)
+    if found != file:
+        raise DataError(
+            f"the file changed after it was listed: {file} -> {found}",
+            where=Place(file.path),
+            todo="do not change a corpus while it is read; start again with another output folder",
+        )
+
+
+def _stamped(path: str, info: pafs.FileInfo) -> FileStamp:
     return FileStamp(path, info.size or 0, info.mtime_ns or 0)
 
 
-def _expand(path: str, suffixes: tuple[str, ...]) -> list[str]:
+def _expand(path: str, suffixes: tuple[str, ...]) -> list[FileStamp]:
     location = open_location(path)
-    kind = location.info().type
+    info = location.info()
+    kind = info.type
     if kind == pafs.FileType.NotFound and any(sign in path for sign in GLOB_SIGNS):
         return _expand_glob(path)
     if kind == pafs.FileType.NotFound:
         raise DataError(f"there is no file or folder {path}", todo="check the path")
     if kind == pafs.FileType.File:
-        return [_uri(location, location.path)]
+        return [_stamped(_uri(location, location.path), info)]
     found = [
-        _uri(location, info.path)
+        _stamped(_uri(location, info.path), info)
         for info in location.filesystem.get_file_info(pafs.FileSelector(location.path, recursive=True))
         if info.type == pafs.FileType.File
         and info.path.endswith(suffixes)
@@ -79,19 +103,23 @@ def _expand(path: str, suffixes: tuple[str, ...]) -> list[str]:
     ]
     if not found:
         raise DataError(f"the folder {path} holds no file that ends in {' or '.join(suffixes)}", todo="check the path")
-    return sorted(found)
+    return sorted(found, key=lambda file: file.path)
 
 
-def _expand_glob(pattern: str) -> list[str]:
+def _expand_glob(pattern: str) -> list[FileStamp]:
     fixed = pattern[: min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)]
     folder = open_location(fixed.rpartition("/")[0] or ("/" if fixed.startswith("/") else "."))
     full = folder.path.rstrip("/") + "/" + pattern[len(fixed.rpartition("/")[0]) :].lstrip("/")
     selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
     infos = folder.filesystem.get_file_info(selector) if folder.is_dir() else []
-    found = [_uri(folder, i.path) for i in infos if i.type == pafs.FileType.File and _matches(i.path, full)]
+    found = [
+        _stamped(_uri(folder, info.path), info)
+        for info in infos
+        if info.type == pafs.FileType.File and _matches(info.path, full)
+    ]
     if not found:
         raise DataError(f"no file matches {pattern}", todo="check the pattern")
-    return sorted(found)
+    return sorted(found, key=lambda file: file.path)
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -1,12 +1,15 @@
 """Texts written in the configuration itself: a few prompts, with no file behind them."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 from pydantic import Field
 
 from rnnlm.config import config
-from rnnlm.data.formats.base import CorpusConfig, Listing, Unit
+from rnnlm.data.files import FileStamp
+from rnnlm.data.formats.base import CorpusConfig
+from rnnlm.data.listing import Unit
 
 NAME = "corpus.texts"
 
@@ -21,11 +24,15 @@ class InlineCorpus(CorpusConfig):
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "texts": self.texts}
 
-    def list_units(self) -> Listing:
-        num_bytes = sum(len(text.encode()) for text in self.texts)
-        schema = pa.schema([(self.text_column, pa.string())])
-        return Listing((), (Unit(NAME, 0, len(self.texts), num_bytes),), schema)
+    def list_files(self) -> list[FileStamp]:
+        return [FileStamp(NAME, sum(len(text.encode()) for text in self.texts), 0)]
 
-    def read_unit(self, unit: Unit, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:  # noqa: ARG002
-        table = pa.table([pa.array(self.texts, pa.string())], schema=schema)
-        return table if columns is None else table.select(columns)
+    def scan_file(self, file: FileStamp) -> tuple[list[Unit], pa.Schema]:
+        return [Unit(file, 0, len(self.texts), file.size)], pa.schema([(self.text_column, pa.string())])
+
+    def merge_schemas(self, schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+        return schemas[0][1]
+
+    def read_batches(self, unit: Unit, schema: pa.Schema, *, start: int, stop: int) -> Iterator[pa.Table]:  # noqa: ARG002
+        table = pa.table({self.text_column: pa.array(self.texts[start:stop], pa.string())})
+        yield table.select(schema.names).cast(schema)

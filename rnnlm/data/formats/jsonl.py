@@ -2,14 +2,16 @@
 
 import io
 import re
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.json
 
 from rnnlm.config import config
-from rnnlm.data.files import covers
-from rnnlm.data.formats.base import CorpusConfig, Listing, Unit
+from rnnlm.data.files import FileStamp, covers, list_files
+from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.formats.text_blocks import list_blocks, read_lines
+from rnnlm.data.listing import Unit
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import Location
 
@@ -26,22 +28,30 @@ class JsonlCorpus(CorpusConfig):
     def would_read(self, file: Location) -> bool:
         return covers(self.path, SUFFIXES, file)
 
-    def list_units(self) -> Listing:
-        stamps, units = list_blocks(self.path, SUFFIXES)
-        schema = pa.schema([])
-        for unit in units:
-            found = _json_types(_parse(unit, None).schema)
-            try:
-                schema = pa.unify_schemas([schema, found], promote_options="permissive")
-            except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
-                raise DataError(
-                    f"a field changes its type: {str(error).splitlines()[0]}", where=_place(unit)
-                ) from error
-        return Listing(tuple(stamps), tuple(units), schema)
+    def list_files(self) -> list[FileStamp]:
+        return list_files(self.path, SUFFIXES)
 
-    def read_unit(self, unit: Unit, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-        table = _parse(unit, schema)
-        return table if columns is None else table.select(columns)
+    def scan_file(self, file: FileStamp) -> tuple[list[Unit], pa.Schema]:
+        units = list_blocks(file)
+        found = [_json_types(_parse(unit, None).schema) for unit in units]
+        return units, _unified([(_place(unit), schema) for unit, schema in zip(units, found, strict=True)])
+
+    def merge_schemas(self, schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+        return _unified([(Place(path), schema) for path, schema in schemas])
+
+    def read_batches(self, unit: Unit, schema: pa.Schema, *, start: int, stop: int) -> Iterator[pa.Table]:
+        yield _parse(unit, schema).slice(start, stop - start)
+
+
+def _unified(schemas: Sequence[tuple[Place, pa.Schema]]) -> pa.Schema:
+    """One schema with every field; int and double become double, null and anything becomes that."""
+    merged = pa.schema([])
+    for place, found in schemas:
+        try:
+            merged = pa.unify_schemas([merged, found], promote_options="permissive")
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+            raise DataError(f"a field changes its type: {str(error).splitlines()[0]}", where=place) from error
+    return merged
 
 
 def _json_types(schema: pa.Schema) -> pa.Schema:

@@ -1,11 +1,14 @@
 """Plain text, one document a line: a table with one column."""
 
+from collections.abc import Iterator, Sequence
+
 import pyarrow as pa
 
 from rnnlm.config import config
-from rnnlm.data.files import covers
-from rnnlm.data.formats.base import CorpusConfig, Listing, Unit
+from rnnlm.data.files import FileStamp, covers, list_files
+from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.formats.text_blocks import list_blocks, read_lines
+from rnnlm.data.listing import Unit
 from rnnlm.storage import Location
 
 SUFFIXES = (".txt", ".text", ".tokens", ".lines")
@@ -21,10 +24,15 @@ class LinesCorpus(CorpusConfig):
     def would_read(self, file: Location) -> bool:
         return covers(self.path, SUFFIXES, file)
 
-    def list_units(self) -> Listing:
-        stamps, units = list_blocks(self.path, SUFFIXES)
-        return Listing(tuple(stamps), tuple(units), pa.schema([(self.text_column, pa.string())]))
+    def list_files(self) -> list[FileStamp]:
+        return list_files(self.path, SUFFIXES)
 
-    def read_unit(self, unit: Unit, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-        table = pa.table([pa.array(read_lines(unit), type=pa.string())], schema=schema)
-        return table if columns is None else table.select(columns)
+    def scan_file(self, file: FileStamp) -> tuple[list[Unit], pa.Schema]:
+        return list_blocks(file), pa.schema([(self.text_column, pa.string())])
+
+    def merge_schemas(self, schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+        return schemas[0][1]
+
+    def read_batches(self, unit: Unit, schema: pa.Schema, *, start: int, stop: int) -> Iterator[pa.Table]:
+        table = pa.table({self.text_column: pa.array(read_lines(unit)[start:stop], type=pa.string())})
+        yield table.select(schema.names).cast(schema)

@@ -1,14 +1,17 @@
 """The corpus every machine already has: the standard library of the Python that runs this."""
 
 import platform
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
 from rnnlm.config import config
-from rnnlm.data.formats.base import CorpusConfig, Listing, Unit
+from rnnlm.data.files import FileStamp
+from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.formats.parquet import ParquetCorpus
+from rnnlm.data.listing import Unit
 from rnnlm.data.stdlib import CORPUS_VERSION, build_stdlib_corpus
 from rnnlm.storage import Location, open_location
 
@@ -31,14 +34,20 @@ class StdlibCorpus(CorpusConfig):
         found: dict[str, Any] = self.location().join("card.json").read_json()
         return found
 
-    def list_units(self) -> Listing:
+    def list_files(self) -> list[FileStamp]:
         folder = self.location()
         if not folder.join("card.json").exists():
             build_stdlib_corpus(folder)
-        return self._parquet().list_units()
+        return self._parquet().list_files()
 
-    def read_unit(self, unit: Unit, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-        return self._parquet().read_unit(unit, schema, columns)
+    def scan_file(self, file: FileStamp) -> tuple[list[Unit], pa.Schema]:
+        return self._parquet().scan_file(file)
+
+    def merge_schemas(self, schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+        return self._parquet().merge_schemas(schemas)
+
+    def read_batches(self, unit: Unit, schema: pa.Schema, *, start: int, stop: int) -> Iterator[pa.Table]:
+        return self._parquet().read_batches(unit, schema, start=start, stop=stop)
 
     def _parquet(self) -> ParquetCorpus:
         splits = ("train", "valid", "test") if self.split == "all" else (self.split,)

@@ -5,30 +5,29 @@
 
 from collections.abc import Iterator
 
-from rnnlm.data.files import FileStamp, expand_paths, stamp
-from rnnlm.data.formats.base import Unit
+from rnnlm.data.files import FileStamp, check_unchanged
+from rnnlm.data.listing import Unit
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
 
 BLOCK_BYTES = 8 << 20
 
 
-def list_blocks(path: str | list[str], suffixes: tuple[str, ...]) -> tuple[list[FileStamp], list[Unit]]:
+def list_blocks(file: FileStamp) -> list[Unit]:
     """Blocks of about 8 MB that end at a line end. Raises DataError with file and line at invalid UTF-8."""
-    stamps, units = [], []
-    for file in expand_paths(path, suffixes):
-        stamps.append(stamp(file))
-        line = start = 0
-        for index, block in enumerate(_blocks(file)):
-            check_utf8(block, file, line)
-            rows = block.count(b"\n") + (not block.endswith(b"\n"))
-            units.append(Unit(file, index, rows, len(block), start, start + len(block)))
-            line, start = line + rows, start + len(block)
-    return stamps, units
+    units: list[Unit] = []
+    line = start = 0
+    for index, block in enumerate(_blocks(file.path)):
+        check_utf8(block, file.path, line)
+        rows = block.count(b"\n") + (not block.endswith(b"\n"))
+        units.append(Unit(file, index, rows, len(block), start, start + len(block)))
+        line, start = line + rows, start + len(block)
+    return units
 
 
 def read_lines(unit: Unit) -> list[str]:
     """The lines of a block, without their ends (a carriage return before the line feed belongs to the end)."""
+    check_unchanged(unit.file)
     location = open_location(unit.path)
     try:
         with location.filesystem.open_input_file(location.path) as stream:

@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnlm.bulk.plan import CostModel, plan_shards
-from rnnlm.data.formats.base import Unit
+from rnnlm.data.files import FileStamp
+from rnnlm.data.listing import Unit
 
 ROUNDING = 1e-5  # seconds of a shard are rounded to the microsecond, its shares are float sums
 
 UNITS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5000)), max_size=12).map(
-    lambda sizes: [Unit("corpus", index, rows, size if rows else 0) for index, (rows, size) in enumerate(sizes)]
+    lambda sizes: [
+        Unit(FileStamp("corpus", 0, 0), index, rows, size if rows else 0) for index, (rows, size) in enumerate(sizes)
+    ]
 )
 COSTS = st.builds(CostModel, seconds_per_row=st.floats(0, 2), seconds_per_byte=st.floats(0, 0.01))
 TARGETS = st.floats(0.01, 60)
@@ -51,7 +54,7 @@ def test_a_shard_is_about_the_target_and_none_could_take_more(units, cost, targe
 
 @given(units=UNITS, cost=COSTS, target=TARGETS)
 def test_the_plan_is_a_function_of_its_arguments(units, cost, target):
-    again = [Unit(unit.path, unit.index, unit.rows, unit.num_bytes) for unit in units]
+    again = [Unit(unit.file, unit.index, unit.rows, unit.num_bytes) for unit in units]
     assert plan_shards(units, cost, target_seconds=target) == plan_shards(again, cost, target_seconds=target)
 
 
@@ -64,7 +67,7 @@ def test_what_comes_later_does_not_change_what_is_complete(units, more, cost, ta
 
 def test_a_large_unit_is_cut_and_small_ones_are_packed():
     cost = CostModel(seconds_per_row=1.0, seconds_per_byte=0.0)
-    units = [Unit("c", index, rows, 0) for index, rows in enumerate([3, 3, 3, 25, 0, 2])]
+    units = [Unit(FileStamp("c", 0, 0), index, rows, 0) for index, rows in enumerate([3, 3, 3, 25, 0, 2])]
     shards = plan_shards(units, cost, target_seconds=10.0)
     assert [[(p.unit.index, p.start, p.stop) for p in shard.pieces] for shard in shards] == [
         [(0, 0, 3), (1, 0, 3), (2, 0, 3)],
@@ -78,9 +81,14 @@ def test_a_large_unit_is_cut_and_small_ones_are_packed():
 
 def test_a_row_longer_than_the_target_is_a_shard_of_its_own():
     cost = CostModel(seconds_per_row=100.0, seconds_per_byte=0.0)
-    assert [s.rows for s in plan_shards([Unit("c", 0, 4, 0)], cost, target_seconds=1.0)] == [1, 1, 1, 1]
+    assert [s.rows for s in plan_shards([Unit(FileStamp("c", 0, 0), 0, 4, 0)], cost, target_seconds=1.0)] == [
+        1,
+        1,
+        1,
+        1,
+    ]
 
 
 def test_nothing_to_do_is_no_shard():
     assert plan_shards([], CostModel(1.0, 1.0), target_seconds=1.0) == []
-    assert plan_shards([Unit("c", 0, 0, 0)], CostModel(1.0, 1.0), target_seconds=1.0) == []
+    assert plan_shards([Unit(FileStamp("c", 0, 0), 0, 0, 0)], CostModel(1.0, 1.0), target_seconds=1.0) == []
