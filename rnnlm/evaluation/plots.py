@@ -66,7 +66,7 @@ def plot_baselines(bits_per_byte: float, baselines: Baselines) -> Drawing:
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0, labelcolor=INK)
 
-    return _draw("Bits per byte of the model and of simple baselines", 2.0, paint)
+    return draw("Bits per byte of the model and of simple baselines", 2.0, paint)
 
 
 def plot_learning(rows: list[dict[str, Any]]) -> Drawing:
@@ -84,10 +84,10 @@ def plot_learning(rows: list[dict[str, Any]]) -> Drawing:
             axes.set_ylim(losses[0] - 0.1, losses[math.floor(0.97 * (len(losses) - 1))] + 0.2)
         axes.set_xlabel("targets seen")
         axes.set_ylabel("nats a target")
-        axes.xaxis.set_major_formatter(_thousands)
+        axes.xaxis.set_major_formatter(thousands)
         axes.legend(loc="upper right")
 
-    return _draw("Learning curve", 3.0, paint)
+    return draw("Learning curve", 3.0, paint)
 
 
 def plot_speed(rows: list[dict[str, Any]]) -> Drawing:
@@ -100,9 +100,9 @@ def plot_speed(rows: list[dict[str, Any]]) -> Drawing:
         axes.set_ylim(0, max(speeds) * 1.15)
         axes.set_xlabel("seconds of training")
         axes.set_ylabel("targets a second")
-        axes.yaxis.set_major_formatter(_thousands)
+        axes.yaxis.set_major_formatter(thousands)
 
-    return _draw("Training throughput", 2.0, paint)
+    return draw("Training throughput", 2.0, paint)
 
 
 def plot_distribution(evaluation: Evaluation) -> Drawing:
@@ -129,7 +129,7 @@ def plot_distribution(evaluation: Evaluation) -> Drawing:
         else:
             axes.legend(loc="upper right")
 
-    return _draw("Distribution of bits per byte", 3.0, paint)
+    return draw("Distribution of bits per byte", 3.0, paint)
 
 
 def drawn_groups(evaluation: Evaluation) -> list[str]:
@@ -160,16 +160,19 @@ def check_installed() -> None:
         ) from error
 
 
-def _draw(description: str, height: float, paint: Callable[[Any], None]) -> Drawing:
+def draw(description: str, height: float, paint: Callable[[Any], None]) -> Drawing:
     """Paint in both widths. Inches."""
-    return Drawing(_svg(description, WIDE, height, paint), _svg(description, NARROW, max(1.9, height * 0.95), paint))
+    return Drawing(
+        draw_svg(description, WIDE, height, paint), draw_svg(description, NARROW, max(1.9, height * 0.95), paint)
+    )
 
 
-def _svg(description: str, width: float, height: float, paint: Callable[[Any], None]) -> str:
+def draw_svg(description: str, width: float, height: float, paint: Callable[[Any], None]) -> str:
+    """One plot; inches. `description` is what a screen reader says, and must be another for each plot of a page."""
     import matplotlib as mpl  # noqa: PLC0415 - an extra, and slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    name = f"{re.sub('[^a-z]+', '-', description.lower())}-{'wide' if width == WIDE else 'narrow'}"
+    name = f"{re.sub('[^a-z0-9]+', '-', description.lower())}-{'wide' if width == WIDE else 'narrow'}"
     sink = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has more fonts
@@ -192,7 +195,8 @@ def _label(text: str) -> str:
     return f"\N{NO-BREAK SPACE}{shown}" if shown.startswith("_") else shown
 
 
-def _thousands(value: float, position: object) -> str:  # noqa: ARG001 - matplotlib's signature
+def thousands(value: float, position: object) -> str:  # noqa: ARG001 - matplotlib's signature
+    """A tick's label: 2 k, 3 M."""
     if value >= 1e6:
         return f"{value / 1e6:g} M"
     return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"

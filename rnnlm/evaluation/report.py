@@ -9,12 +9,12 @@ from typing import Any
 from rnnlm.config import TARGET, flatten
 from rnnlm.evaluation import plots
 from rnnlm.evaluation.baselines import Baselines
+from rnnlm.evaluation.page import figure, render_page, table_cell
 from rnnlm.evaluation.perplexity import Evaluation, Totals
 from rnnlm.storage import Location
 
 MAX_TABLE_GROUPS = 40  # of the page; report.json has them all
 MAX_SAMPLES = 24  # the same
-MAX_SHOWN = 2000  # characters of a sample or a setting, the same
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,9 @@ def _not_given(inputs: ReportInputs) -> list[str]:
 
 
 def _html(inputs: ReportInputs, content: dict[str, Any]) -> str:
-    import jinja2  # noqa: PLC0415 - an extra
-
-    source = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["figure"] = _figure
-    environment.filters["cut"] = _cut
-    environment.filters["brief"] = _brief
     groups = sorted(content["groups"].items(), key=lambda item: -item[1]["rows"])
-    return environment.from_string(source).render(
+    return render_page(
+        Path(__file__).with_name("report.html.jinja"),
         content=content,
         inputs=inputs,
         plots=_drawn(inputs),
@@ -204,27 +196,8 @@ def _scoring_sentence(scoring: Mapping[str, Any]) -> str:
     return text.strip()
 
 
-def _figure(value: float | None, digits: int = 2) -> str:
-    """A number for people; a dash for what could not be measured."""
-    if value is None:
-        return "\N{EN DASH}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
-
-
-def _cut(text: str, limit: int = MAX_SHOWN) -> str:
-    return text if len(text) <= limit else text[:limit] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _brief(text: str, lines: int = 9, chars: int = 300) -> str:
-    """What fits into a card of the page."""
-    shown = "\n".join(text.splitlines()[:lines])[:chars].rstrip()
-    return (
-        shown if shown == text.rstrip() else shown.removesuffix("\N{HORIZONTAL ELLIPSIS}") + "\N{HORIZONTAL ELLIPSIS}"
-    )
-
-
 def _markdown(inputs: ReportInputs, content: dict[str, Any]) -> str:
-    paragraphs = [f"# {_cell(inputs.title)}", *inputs.notes]
+    paragraphs = [f"# {table_cell(inputs.title)}", *inputs.notes]
     if inputs.evaluation:
         paragraphs += [_markdown_table(content), _rows_sentence(inputs.evaluation.total)]
     if inputs.baselines:
@@ -258,11 +231,6 @@ def _markdown_table(content: dict[str, Any]) -> str:
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     # Pairs, since a group may well be called "all".
     for name, row in [*content["groups"].items(), ("**all**", content["total"])]:
-        cells = [_figure(None if key == "num_bytes" and not row[key] else row[key], 3) for key in columns.values()]
-        lines.append(f"| {name if row is content['total'] else _cell(name)} | {' | '.join(cells)} |")
+        cells = [figure(None if key == "num_bytes" and not row[key] else row[key], 3) for key in columns.values()]
+        lines.append(f"| {name if row is content['total'] else table_cell(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """Text that stays on its line and in its cell, and begins no HTML."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
