@@ -83,32 +83,63 @@ class Location:
         except ValueError as error:
             raise DataError(f"{self.uri} is not valid JSON: {error}", todo="was its writing cut short?") from error
 
-    def write_bytes(self, content: bytes, *, via: "Location | None" = None) -> None:
-        """Write atomically; whoever looks sees the old content or the new, never a part.
-
-        On a local disk the unfinished file lies in the folder `via` (by default beside the target): a process killed
-        here leaves it behind, and where others list files it must not lie.
-        """
+    def write_bytes(self, content: bytes) -> None:
+        """Write atomically; whoever looks sees the old content or the new, never a part."""
         try:
             if not self.is_local:
                 with self.filesystem.open_output_stream(self.path, compression=None) as stream:
                     stream.write(content)
                 return
             target = Path(self.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder = Path(via.path) if via is not None else target.parent
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}"
+            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
             try:
-                with temporary.open("wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                _write_synced(temporary, content)
                 os.replace(temporary, target)
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
             raise EnvironmentFailure(f"cannot write {self.uri}: {_first_line(error)}") from error
+
+    def create_bytes(self, content: bytes) -> bool:
+        """Write unless the file exists, also if another process is about to; whether this call wrote it.
+
+        Exclusive on a local disk; on an object store whoever writes last stays, so read back what counts.
+        """
+        if self.exists():
+            return False
+        if not self.is_local:
+            self.write_bytes(content)
+            return True
+        target = Path(self.path)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
+        try:
+            _write_synced(temporary, content)
+            os.link(temporary, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise EnvironmentFailure(f"cannot write {self.uri}: {_first_line(error)}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def upload(self, local_file: Path) -> None:
+        """Put the content of a finished local file here, atomically; on the same disk the file itself moves here."""
+        try:
+            if self.is_local:
+                Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+                with local_file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                os.replace(local_file, self.path)
+                return
+            self.write_bytes(local_file.read_bytes())
+        except OSError as error:
+            raise EnvironmentFailure(f"cannot write {self.uri}: {_first_line(error)}") from error
+
+    def delete(self) -> None:
+        """Delete this file if it is there."""
+        if self.exists():
+            self.filesystem.delete_file(self.path)
 
     def write_text(self, content: str) -> None:
         self.write_bytes(content.encode())
@@ -138,6 +169,14 @@ def open_location(uri: str) -> Location:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot open {uri}: {_first_line(error)}", todo="use a local path, s3:// or gs://") from error
     return Location(filesystem, path, uri)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _first_line(error: BaseException) -> str:

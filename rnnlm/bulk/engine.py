@@ -1,217 +1,256 @@
 """Running a bulk job: plan, skip what is done, hand shards to whoever works, account for every row.
 
-`run_shard` is the whole life of a shard and the same on the driver and on a worker; a pool is any function that turns
-pending shards into outcomes, in any order.
+A pool is any function that turns pending shards into events, in any order: `rnnlm.bulk.shard.run_shard` is the whole
+life of a shard, and the same on the driver and on a worker.
 """
 
 import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from rnnlm.bulk.output import DoneRecord, OutputFolder
-from rnnlm.bulk.plan import Shard, plan_shards
-from rnnlm.bulk.work import ERROR, Processor, WorkConfig
+from rnnlm.bulk.plan import Shard, ShardKind, plan_digest, plan_shards
+from rnnlm.bulk.shard import (
+    NULL_CODE,
+    BulkRun,
+    Failure,
+    Outcome,
+    Progress,
+    Reader,
+    needed_columns,
+    run_shard,
+)
+from rnnlm.bulk.work import WorkConfig
+from rnnlm.config import to_dict
 from rnnlm.data.formats.base import CorpusConfig, check_text_column
 from rnnlm.data.listing import Listing
-from rnnlm.errors import ConfigError, EnvironmentFailure, FailuresError, TerminatedError
+from rnnlm.errors import ConfigError, FailuresError, StalledError
 from rnnlm.storage import open_location
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+BUDGET_FROM_ROWS = 1000  # a share of fewer rows says nothing
+ANNOUNCE_SECONDS = 30.0
+NOT_KEPT = ("seconds", "hardware")  # of the totals: they differ from run to run, `_SUCCESS` must not
+
+Event = Outcome | Progress
+Pool = Callable[[BulkRun, Sequence[Shard]], Iterator[Event]]
+Observer = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
-class BulkRun:
-    """A bulk job ready to start: plain data, so it can be sent to workers."""
+class Plan:
+    """A job that is ready to start: everything that can be checked is checked, nothing is written."""
 
-    work: WorkConfig
-    corpus: CorpusConfig
-    output: str
+    run: BulkRun
+    shards: list[Shard]
     listing: Listing
-    schema: pa.Schema  # of the output
-    provenance: dict[str, str]
+    identity: dict[str, Any]
+    recipe: dict[str, Any]
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Arrow's own pickling forgets names inside a fixed-size list; its IPC format keeps a schema as it is.
-        return {**self.__dict__, "schema": self.schema.serialize().to_pybytes()}
+    @property
+    def seconds(self) -> float:
+        """Estimated work of one core; for choosing who works, not for promises."""
+        return sum(shard.seconds for shard in self.shards)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, schema=pa.ipc.read_schema(pa.py_buffer(state["schema"])))
-
-    def folder(self) -> OutputFolder:
-        return OutputFolder(open_location(self.output))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A shard that could not be done, and why."""
-
-    shard: int
-    message: str
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What a finished run has to say; rows = ok + error."""
+    """What a finished run has to say. Of the `planned` rows `skipped` were not selected; rows = ok + null + error."""
 
     job: str
-    shards: int
-    rows: int
-    ok: int
-    error: int
-    tokens: int
-    num_bytes: int
-    seconds: float  # of work, summed over workers
+    shards: int = 0
+    planned: int = 0
+    skipped: int = 0
+    rows: int = 0
+    ok: int = 0
+    null: int = 0
+    error: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    dropped: int = 0
+    tokens: int = 0
+    num_bytes: int = 0
+    part_bytes: int = 0
+    halved: int = 0
+    hardware: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0  # of work, summed over workers
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Totals of the whole output, and what of it this command did."""
+
+    totals: Totals
     wall_seconds: float
     resumed_shards: int
 
 
-Outcome = DoneRecord | Failure
-Pool = Callable[[BulkRun, Sequence[Shard]], Iterator[Outcome]]
-Observer = Callable[[DoneRecord], None]
-
-
 def prepare(
-    work: WorkConfig, corpus: CorpusConfig, output: str, *, target_seconds: float
-) -> tuple[BulkRun, list[Shard], dict[str, Any]]:
+    work: WorkConfig,
+    corpus: CorpusConfig,
+    output: str,
+    *,
+    target_seconds: float,
+    kind: ShardKind = "auto",
+) -> Plan:
     """List the corpus, check everything that can be checked, and plan. Nothing is written yet."""
-    listing = corpus.list_units()
-    check_text_column(listing, corpus.text_column)
-    schema = work.output_schema(listing.schema)
+    location = open_location(output)
+    listing = corpus.list_units(OutputFolder(location).known_listing())
+    if work.needs_text:
+        check_text_column(listing, corpus.text_column)
+    kept, read = needed_columns(work, corpus, listing.schema)
+    schema = work.output_schema(listing.schema, kept)
     _check_apart(output, corpus, listing)
-    shards = plan_shards(listing.units, work.cost(), target_seconds=target_seconds)
+    shards = plan_shards(listing.units, work.cost(), target_seconds=target_seconds, kind=kind, limit=corpus.limit)
     identity = {
         "format_version": FORMAT_VERSION,
         "job": work.job,
         "work": work.identity(),
-        "corpus": {
-            **corpus.identity(),
-            "files": {file.path: f"{file.size} bytes, changed {file.mtime_ns}" for file in listing.files},
-        },
-        "target_seconds": target_seconds,
+        "corpus": {**corpus.identity(), "files": {file.path: str(file) for file in listing.files}},
+        "plan": plan_digest(shards),
         "pyarrow": pa.__version__,
     }
-    location = open_location(output)
     run = BulkRun(
         work=work,
         corpus=corpus,
         output=location.address,
-        listing=listing,
-        # As it will be once it has travelled to a worker: Arrow rewrites some types (map) the first time, and the
-        # schema that a part stores must not depend on whether it travelled.
-        schema=pa.ipc.read_schema(pa.BufferReader(schema.serialize())),
+        read_schema=_settled(pa.schema([listing.schema.field(name) for name in read])),
+        schema=_settled(schema),
         provenance={"job": work.job, **work.provenance()},
     )
-    return run, shards, identity
+    recipe = {"work": to_dict(work), "corpus": to_dict(corpus), "target_seconds": target_seconds, "shards": kind}
+    return Plan(run, shards, listing, identity, recipe)
 
 
-def execute(
-    run: BulkRun, shards: Sequence[Shard], identity: dict[str, Any], pool: Pool, *, on_done: Observer
-) -> Totals:
-    """Do all shards that are not done yet. Raises FailuresError at the end if some could not be done."""
+def execute(  # noqa: C901 - the one place that sees a run from end to end
+    plan: Plan,
+    pool: Pool,
+    *,
+    on_event: Observer,
+    error_budget: float = 1.0,
+    retry_errors: bool = False,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Finished:
+    """Do all shards that are not done yet.
+
+    `error_budget` is the largest share of rows that may carry an error (null texts apart). With `retry_errors`, rows
+    with an error in shards that are done are tried again. Raises FailuresError if shards could not be done or the
+    budget is spent.
+    """
     began = time.perf_counter()
-    folder = run.folder()
-    folder.begin(identity, shards)
+    run, folder = plan.run, plan.run.folder()
+    folder.begin(plan.identity, plan.recipe, plan.listing)
+    success = folder.success()
+    if success is not None and not (retry_errors and success["error"]):
+        totals = Totals(**success)
+        _check_budget(totals, error_budget, run.output)
+        return Finished(totals, time.perf_counter() - began, totals.shards)
+    warning = folder.announce()
+    if warning:
+        warn(warning)
     done = folder.done()
+    if retry_errors:
+        run = replace(run, retry=frozenset(index for index, record in done.items() if record.error))
+        folder.reopen()
+        done = {index: record for index, record in done.items() if index not in run.retry}
     resumed = len(done)
     folder.clear_failures()
     for record in done.values():
-        on_done(record)
-    pending = [shard for shard in shards if shard.index not in done]
+        on_event(record)
+    pending = [shard for shard in plan.shards if shard.index not in done]
     failures: list[Failure] = []
-    for outcome in pool(run, pending) if pending else ():
-        if isinstance(outcome, Failure):
-            failures.append(outcome)
-        else:
-            done[outcome.shard] = outcome
-            on_done(outcome)
+    rows, errors = sum(record.rows for record in done.values()), sum(record.error for record in done.values())
+    announced = time.monotonic()
+    events = pool(run, pending) if pending else iter(())
+    try:
+        for event in events:
+            if isinstance(event, Failure):
+                failures.append(event)
+            elif isinstance(event, DoneRecord):
+                done[event.shard] = event
+                rows, errors = rows + event.rows, errors + event.error
+                if rows >= BUDGET_FROM_ROWS and errors > error_budget * rows:
+                    _check_budget(_totals(run.work.job, done.values()), error_budget, run.output)
+            on_event(event)
+            if time.monotonic() - announced > ANNOUNCE_SECONDS:
+                folder.announce()
+                announced = time.monotonic()
+    finally:
+        if isinstance(events, Generator):
+            events.close()  # now, not when it is collected: it may have workers to let go
     if failures:
-        raise FailuresError(
-            f"{len(failures)} of {len(shards)} shards failed; the first: {failures[0].message}",
+        error = StalledError if any(failure.stalled for failure in failures) else FailuresError
+        raise error(
+            f"{len(failures)} of {len(plan.shards)} shards failed; the first: {failures[0].message}",
             todo=f"see {run.output}/_run/failed, mend the cause and run the command again",
         )
-    totals = _totals(run.work.job, shards, done.values(), time.perf_counter() - began, resumed)
-    assert totals.rows == run.listing.rows, "every row of the corpus is in exactly one shard"
-    if not folder.finished:
-        folder.finish({"rows": totals.rows, "ok": totals.ok, "error": totals.error, "shards": totals.shards})
-    return totals
+    totals = _totals(run.work.job, done.values())
+    assert totals.planned == plan.rows, "every row of the corpus is in exactly one shard"
+    assert totals.rows == totals.ok + totals.null + totals.error, "every row is accounted for"
+    _check_budget(totals, error_budget, run.output)
+    folder.check(plan.identity)  # of two drivers with different plans on an object store, one finds out here
+    folder.finish({name: value for name, value in asdict(totals).items() if name not in NOT_KEPT})
+    return Finished(totals, time.perf_counter() - began, resumed)
 
 
-def run_here(run: BulkRun, shards: Sequence[Shard]) -> Iterator[Outcome]:
+def run_here(run: BulkRun, shards: Sequence[Shard]) -> Iterator[Event]:
     """The pool of one: this very process."""
-    processor = run.work.build()
-    for shard in shards:
-        yield run_shard(run, shard, processor, worker="driver")
-
-
-def run_shard(run: BulkRun, shard: Shard, processor: Processor, *, worker: str) -> Outcome:
-    """Read, process, write, commit. A failure is noted and returned, so that other shards go on."""
-    began = time.perf_counter()
+    processor = run.work.build("auto")
+    reader = Reader(run)
     try:
-        table = read_shard(run, shard)
-        processed = processor.process(table, shard.first_row)
-        result = table.select(run.work.kept_columns(table.schema))
-        for field in run.work.new_fields():
-            result = result.append_column(field, processed.columns[field.name])
-        assert result.num_rows == shard.rows, "a row was lost or doubled"
-        errors = result.num_rows - result.column(ERROR).null_count
-        counts = {
-            "ok": result.num_rows - errors,
-            "error": errors,
-            "tokens": processed.num_tokens,
-            "num_bytes": _text_bytes(table.column(run.corpus.text_column)),
-            "seconds": round(time.perf_counter() - began, 6),
-            "worker": worker,
-        }
-        return run.folder().commit(shard, result.cast(run.schema), run.provenance, counts)
-    except (EnvironmentFailure, TerminatedError):
-        raise  # the next shard would meet the same
-    except Exception as error:  # noqa: BLE001 - one bad shard must not cost the others
-        run.folder().fail(shard, f"{type(error).__name__}: {error}", traceback.format_exc())
-        return Failure(shard.index, str(error))
+        for index, shard in enumerate(shards):
+            upcoming = shards[index + 1] if index + 1 < len(shards) else None
+            yield from run_shard(run, shard, processor, reader, worker="driver", upcoming=upcoming)
+    finally:
+        reader.close()
 
 
-def read_shard(run: BulkRun, shard: Shard) -> pa.Table:
-    """The input rows of a shard, in order."""
-    parts = [
-        run.corpus.read_unit(piece.unit, run.listing.schema).slice(piece.start, piece.stop - piece.start)
-        for piece in shard.pieces
-    ]
-    return pa.concat_tables(parts)
+def _settled(schema: pa.Schema) -> pa.Schema:
+    """A schema as it will be once it has travelled to a worker: Arrow rewrites some types (map) the first time, and
+    the schema that a part stores must not depend on whether it travelled."""
+    return pa.ipc.read_schema(pa.BufferReader(schema.serialize()))
 
 
 def _check_apart(output: str, corpus: CorpusConfig, listing: Listing) -> None:
     """Refuse an output that would be taken for corpus when the command is run again, and the other way round."""
     location = open_location(output)
-    inside = [file.path for file in listing.files if file.path.startswith(location.path.rstrip("/") + "/")]
-    if inside:
-        raise ConfigError(f"output: the corpus file {inside[0]} lies in the output folder; choose another folder")
+    for file in listing.files:
+        if file.path.startswith(location.address.rstrip("/") + "/"):
+            raise ConfigError(f"output: the corpus file {file.path} lies in the output folder; choose another folder")
     if corpus.would_read(location.join("data", "part-000000.parquet")):
         raise ConfigError(
             f"output: {output} lies in the corpus, its parts would be read as corpus; choose another folder"
         )
 
 
-def _text_bytes(column: pa.ChunkedArray) -> int:
-    total = pc.sum(pc.binary_length(column.cast(pa.large_string()))).as_py()
-    return int(total or 0)
+def _check_budget(totals: Totals, budget: float, output: str) -> None:
+    if totals.error > budget * totals.rows:
+        counts = Counter({code: count for code, count in totals.errors.items() if code != NULL_CODE})
+        worst = ", ".join(f"{count:,} {code}" for code, count in counts.most_common(3))
+        raise FailuresError(
+            f"{totals.error:,} of {totals.rows:,} rows have an error, the budget is {budget:.1%} ({worst})",
+            todo=f"look at the column error in {output}/data; a larger error_budget accepts them",
+        )
 
 
-def _totals(job: str, shards: Sequence[Shard], done: Iterable[DoneRecord], wall: float, resumed: int) -> Totals:
-    records = list(done)
+def _totals(job: str, done: Iterable[DoneRecord]) -> Totals:
+    records = sorted(done, key=lambda record: record.shard)
+    names = ("planned", "skipped", "rows", "ok", "null", "error", "dropped", "tokens", "num_bytes", "halved", "seconds")
+    errors: Counter[str] = Counter()
+    for record in records:
+        errors.update(record.errors)
     return Totals(
         job=job,
-        shards=len(shards),
-        rows=sum(record.rows for record in records),
-        ok=sum(record.ok for record in records),
-        error=sum(record.error for record in records),
-        tokens=sum(record.tokens for record in records),
-        num_bytes=sum(record.num_bytes for record in records),
-        seconds=sum(record.seconds for record in records),
-        wall_seconds=wall,
-        resumed_shards=resumed,
+        shards=len(records),
+        errors=dict(sorted(errors.items())),
+        hardware=dict(sorted(Counter(record.hardware for record in records).items())),
+        part_bytes=sum(part.num_bytes for record in records for part in record.parts),
+        **{name: sum(getattr(record, name) for record in records) for name in names},
     )

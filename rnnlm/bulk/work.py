@@ -1,9 +1,12 @@
 """What a bulk job does with rows: a description that travels to workers, and the processor it builds there."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from rnnlm.bulk.plan import CostModel
@@ -11,25 +14,36 @@ from rnnlm.config import config
 from rnnlm.errors import ConfigError
 
 ERROR = "error"
+NULL_TEXT = "null_text: the text is null"  # the one error that is nobody's fault and is counted apart
+
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
 class Processed:
     """The new columns of some rows, in their order, and what was counted on the way.
 
-    A row is `ok`, or carries a message in the `error` column and null in the others.
+    A row is `ok`, or carries a message `code: what happened` in the `error` column and null in the others.
     """
 
-    columns: dict[str, pa.Array]
+    columns: dict[str, pa.Array | pa.ChunkedArray]
     num_tokens: int
 
 
 class Processor(ABC):
     """Holds a loaded model; `process` is a pure function of its arguments."""
 
+    hardware = "cpu"  # what computes; bytes are equal on equal hardware
+
     @abstractmethod
-    def process(self, table: pa.Table, first_row: int) -> Processed:
-        """New columns for `table`, whose first row is row `first_row` of the corpus."""
+    def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:
+        """New columns for `table`, whose rows have the numbers `rows` in the corpus.
+
+        Whatever it raises is taken for the fault of a row, which is searched for and marked.
+        """
+
+    def release_memory(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back what is only cached; called when memory ran out, before a smaller piece is tried."""
 
 
 @config
@@ -43,7 +57,7 @@ class WorkConfig:
 
     @abstractmethod
     def new_fields(self) -> list[pa.Field]:
-        """The columns the job adds, `error` last."""
+        """The columns the job adds, `error` last if it has one."""
 
     @abstractmethod
     def cost(self) -> CostModel:
@@ -54,24 +68,43 @@ class WorkConfig:
         """All that decides the output, the corpus apart; another identity is another run."""
 
     @abstractmethod
-    def build(self) -> Processor:
-        """Load the model; called once a worker."""
+    def build(self, device: Device) -> Processor:
+        """Load the model; called once a worker. `auto` takes a GPU if this process sees one."""
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether the corpus must have its text column."""
+        return True
+
+    @property
+    def partition_column(self) -> str | None:
+        """The new column by whose values the output is divided into folders `column=value`, if any."""
+        return None
+
+    @property
+    def partitions(self) -> Sequence[str] | None:
+        """The values of the partition column that are written; None writes all."""
+        return None
 
     def provenance(self) -> dict[str, str]:
         """What the footer of each part says of its origin, beside the name of the job."""
         return {}
 
-    def kept_columns(self, schema: pa.Schema) -> list[str]:
-        """The input columns that go to the output: all, unless a job says otherwise."""
-        return list(schema.names)
+    def needed_columns(self) -> list[str]:
+        """Input columns, beside the text, that the work reads."""
+        return []
 
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        """Input columns as they are, then the new ones. Raises ConfigError if a name is taken."""
-        kept = self.kept_columns(schema)
+    def kept_columns(self, names: Sequence[str]) -> list[str]:
+        """Those of the input columns `names` that go to the output: all, unless a job says otherwise."""
+        return list(names)
+
+    def output_schema(self, schema: pa.Schema, kept: Sequence[str]) -> pa.Schema:
+        """The `kept` input columns as they are, then the new ones. Raises ConfigError if a name is taken."""
         new = self.new_fields()
         taken = [field.name for field in new if field.name in kept]
         if taken:
             raise ConfigError(
-                f"the corpus already has a column '{taken[0]}', which {self.job} would add; rename it or drop it first"
+                f"the corpus already has a column '{taken[0]}', which {self.job} would add; leave it out with "
+                f"corpus.columns=[...], or rename it"
             )
         return pa.schema([*(schema.field(name) for name in kept), *new], metadata=schema.metadata)

@@ -35,8 +35,8 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "is_finite": (1, pc.is_finite),
     "startswith": (2, lambda column, prefix: pc.starts_with(column, pattern=prefix)),
     "endswith": (2, lambda column, suffix: pc.ends_with(column, pattern=suffix)),
-    "contains": (2, lambda column, part: pc.match_substring(column, part)),
-    "matches": (2, lambda column, regex: pc.match_substring_regex(column, regex)),
+    "contains": (2, pc.match_substring),
+    "matches": (2, pc.match_substring_regex),
 }
 HELP = f"column names, values, == != < <= > >=, in [..], is None, and, or, not, + - * /, {', '.join(FUNCTIONS)}(..)"
 

@@ -2,17 +2,20 @@
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from pydantic import Field
 
 from rnnlm.bulk.plan import CostModel
-from rnnlm.bulk.work import ERROR, Processed, Processor, WorkConfig
+from rnnlm.bulk.work import ERROR, NULL_TEXT, Device, Processed, Processor, WorkConfig
 from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.config import config, to_dict
 from rnnlm.decoding.base import DecodingConfig
+from rnnlm.inference.devices import put_on_device, release_cached_memory
 from rnnlm.inference.generate import Generator
-from rnnlm.inference.score_work import NULL_TEXT, seconds_per_token
+from rnnlm.inference.score_work import seconds_per_token
 
 HYPOTHESES = pa.list_(
     pa.struct(
@@ -70,36 +73,40 @@ class GenerateWork(WorkConfig):
     def provenance(self) -> dict[str, str]:
         return {"model": loaded(self.checkpoint).fingerprint}
 
-    def build(self) -> "GenerateProcessor":
+    def build(self, device: Device) -> "GenerateProcessor":
         torch.set_num_threads(self.threads)
-        return GenerateProcessor(self, loaded(self.checkpoint))
+        return GenerateProcessor(self, loaded(self.checkpoint), device)
 
 
 class GenerateProcessor(Processor):
     """A loaded generator."""
 
-    def __init__(self, work: GenerateWork, checkpoint: Checkpoint) -> None:
+    def __init__(self, work: GenerateWork, checkpoint: Checkpoint, device: Device) -> None:
         self._work = work
+        self.hardware = put_on_device(checkpoint, device)
         self._generator = Generator(checkpoint)
 
-    def process(self, table: pa.Table, first_row: int) -> Processed:
+    def release_memory(self) -> None:
+        release_cached_memory()
+
+    def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:
         work = self._work
         texts = table.column(work.text_column).to_pylist()
         present = [index for index, text in enumerate(texts) if text is not None]
         repeated = [index for index in present for _ in range(work.num_hypotheses)]
         row_ids = [
-            (first_row + index) * work.num_hypotheses + number
+            int(rows[index]) * work.num_hypotheses + number
             for index in present
             for number in range(work.num_hypotheses)
         ]
         found = self._generator.generate(
             [texts[index] for index in repeated], work.decoding, seed=work.seed, row_ids=row_ids
         )
-        rows: list[list[dict[str, Any]] | None] = [None if text is None else [] for text in texts]
+        results: list[list[dict[str, Any]] | None] = [None if text is None else [] for text in texts]
         for index, hypothesis in zip(repeated, found, strict=True):
-            row = rows[index]
-            assert row is not None
-            row.append(
+            result = results[index]
+            assert result is not None
+            result.append(
                 {
                     "text": self._generator.continuation(texts[index], hypothesis.tokens),
                     "tokens": hypothesis.tokens,
@@ -108,5 +115,5 @@ class GenerateProcessor(Processor):
                 }
             )
         errors = [NULL_TEXT if text is None else None for text in texts]
-        columns = {"hypotheses": pa.array(rows, HYPOTHESES), ERROR: pa.array(errors, pa.string())}
+        columns = {"hypotheses": pa.array(results, HYPOTHESES), ERROR: pa.array(errors, pa.string())}
         return Processed(columns, sum(len(hypothesis.tokens) for hypothesis in found))

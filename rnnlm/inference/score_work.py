@@ -3,17 +3,18 @@
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from pydantic import Field
 
 from rnnlm.bulk.plan import CostModel
-from rnnlm.bulk.work import ERROR, Processed, Processor, WorkConfig
+from rnnlm.bulk.work import ERROR, NULL_TEXT, Device, Processed, Processor, WorkConfig
 from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.config import config
+from rnnlm.inference.devices import put_on_device, release_cached_memory
 from rnnlm.inference.score import Scorer
 
-NULL_TEXT = "null_text: the text is null"
 NON_FINITE = "non_finite: the log-probability is not a finite number"
 FLOPS_PER_SECOND = 5e10  # of one core, for estimates; the plan needs ratios, not the truth
 BYTES_PER_TOKEN = 3.5  # the same
@@ -62,19 +63,23 @@ class ScoreWork(WorkConfig):
     def provenance(self) -> dict[str, str]:
         return {"model": loaded(self.checkpoint).fingerprint}
 
-    def build(self) -> "ScoreProcessor":
+    def build(self, device: Device) -> "ScoreProcessor":
         torch.set_num_threads(self.threads)
-        return ScoreProcessor(self, loaded(self.checkpoint))
+        return ScoreProcessor(self, loaded(self.checkpoint), device)
 
 
 class ScoreProcessor(Processor):
     """A loaded scorer."""
 
-    def __init__(self, work: ScoreWork, checkpoint: Checkpoint) -> None:
+    def __init__(self, work: ScoreWork, checkpoint: Checkpoint, device: Device) -> None:
         self._work = work
+        self.hardware = put_on_device(checkpoint, device)
         self._scorer = Scorer(checkpoint)
 
-    def process(self, table: pa.Table, first_row: int) -> Processed:  # noqa: ARG002 - a score has no randomness
+    def release_memory(self) -> None:
+        release_cached_memory()
+
+    def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - a score has no randomness
         texts = table.column(self._work.text_column).to_pylist()
         present = np.array([text is not None for text in texts], dtype=bool)
         scores = self._scorer.score_texts(

@@ -1,19 +1,20 @@
 """Tokenizing as bulk work: texts to a token table (see rnnlm.data.tokens)."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
 from rnnlm.bulk.plan import CostModel
-from rnnlm.bulk.work import ERROR, Processed, Processor, WorkConfig
+from rnnlm.bulk.work import ERROR, NULL_TEXT, Device, Processed, Processor, WorkConfig
 from rnnlm.config import config
 from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
 from rnnlm.data.tokens import token_type, tokens_array, tokens_metadata
 from rnnlm.errors import ConfigError
-from rnnlm.inference.score_work import NULL_TEXT
 from rnnlm.storage import open_location
 
 SECONDS_PER_BYTE = 1.5e-7  # of one core, for estimates
@@ -41,14 +42,14 @@ class TokenizeWork(WorkConfig):
             pa.field(ERROR, pa.string()),
         ]
 
-    def kept_columns(self, schema: pa.Schema) -> list[str]:
-        missing = [name for name in self.keep_columns if name not in schema.names]
+    def kept_columns(self, names: Sequence[str]) -> list[str]:
+        missing = [name for name in self.keep_columns if name not in names]
         if missing:
-            raise ConfigError(f"keep_columns: the corpus has no column '{missing[0]}'; it has {schema.names}")
+            raise ConfigError(f"keep_columns: the corpus has no column '{missing[0]}'; it has {', '.join(names)}")
         return self.keep_columns
 
-    def output_schema(self, schema: pa.Schema) -> pa.Schema:
-        found = super().output_schema(schema)
+    def output_schema(self, schema: pa.Schema, kept: Sequence[str]) -> pa.Schema:
+        found = super().output_schema(schema, kept)
         metadata = tokens_metadata(loaded_tokenizer(self.tokenizer))
         return found.with_metadata({**(schema.metadata or {}), **metadata})
 
@@ -62,7 +63,7 @@ class TokenizeWork(WorkConfig):
             "keep_columns": self.keep_columns,
         }
 
-    def build(self) -> "TokenizeProcessor":
+    def build(self, device: Device) -> "TokenizeProcessor":  # noqa: ARG002 - nothing to compute on a GPU
         return TokenizeProcessor(self, loaded_tokenizer(self.tokenizer))
 
 
@@ -73,7 +74,7 @@ class TokenizeProcessor(Processor):
         self._work = work
         self._tokenizer = tokenizer
 
-    def process(self, table: pa.Table, first_row: int) -> Processed:  # noqa: ARG002 - no randomness
+    def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - no randomness
         texts = table.column(self._work.text_column).to_pylist()
         missing = np.array([text is None for text in texts], dtype=bool)
         encoded = self._tokenizer.encode(["" if text is None else text for text in texts])

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rnnlm.bulk.engine import prepare, run_here, run_shard
+from rnnlm.bulk.engine import prepare, run_here
+from rnnlm.bulk.output import DoneRecord
+from rnnlm.bulk.shard import Reader, run_shard
 from rnnlm.data.formats.parquet import ParquetCorpus
 from rnnlm.errors import ConfigError, DataError, EnvironmentFailure, FailuresError, RefusedError
 from rnnlm.storage import Location
@@ -45,18 +47,22 @@ def undisturbed(corpus, tmp_path):
 
 def test_rows_and_columns_and_counts(corpus, tmp_path):
     seen = []
-    totals = run_toy(corpus, tmp_path / "out", seen=seen)
+    finished = run_toy(corpus, tmp_path / "out", seen=seen)
+    totals = finished.totals
     table = pq.read_table(tmp_path / "out/data")
     assert table.column_names == ["id", "text", "characters", "row", "error"]
     assert table["id"].to_pylist() == table["row"].to_pylist() == list(range(ROWS))
     assert table["text"].to_pylist() == TEXTS
     good = [text is not None and text != "bad" for text in TEXTS]
     assert table["characters"].to_pylist() == [len(t) if g else None for t, g in zip(TEXTS, good, strict=True)]
-    assert (totals.rows, totals.ok, totals.error) == (ROWS, sum(good), ROWS - sum(good))
+    nulls = sum(text is None for text in TEXTS)
+    assert (totals.planned, totals.skipped, totals.rows) == (ROWS, 0, ROWS)
+    assert (totals.ok, totals.null, totals.error) == (sum(good), nulls, ROWS - sum(good) - nulls)
+    assert totals.errors == {"bad": totals.error, "null_text": nulls}
     assert totals.tokens == sum(filter(None, table["characters"].to_pylist()))
     assert totals.num_bytes == sum(len(text) for text in TEXTS if text)
-    assert totals.resumed_shards == 0
-    assert [record.shard for record in seen] == list(range(totals.shards))
+    assert finished.resumed_shards == 0
+    assert [event.shard for event in seen if isinstance(event, DoneRecord)] == list(range(totals.shards))
     assert totals.shards > 4
 
 
@@ -66,38 +72,43 @@ def test_a_second_run_does_nothing_and_says_the_same(corpus, tmp_path, undisturb
     def no_pool(run, shards):
         raise AssertionError("nothing is pending")
 
-    totals = run_toy(corpus, tmp_path / "undisturbed", pool=no_pool)
-    assert totals.rows == ROWS
-    assert totals.resumed_shards == totals.shards
+    finished = run_toy(corpus, tmp_path / "undisturbed", pool=no_pool)
+    assert finished.totals.rows == ROWS
+    assert finished.resumed_shards == finished.totals.shards
     assert {p: t for p, t in times.items() if p.is_file()} == {p: p.stat().st_mtime_ns for p in times if p.is_file()}
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", range(18))
+@pytest.mark.parametrize("step", range(20))
 def test_killed_at_any_write_and_started_again_the_bytes_are_the_same(
-    corpus, tmp_path, undisturbed, monkeypatch, write, after
+    corpus, tmp_path, undisturbed, monkeypatch, step, after
 ):
-    whole, written = Location.write_bytes, iter(range(1000))
+    steps = iter(range(1000))
 
-    def dying(self, content, **via):
-        count = next(written)
-        if count == write and after:
-            whole(self, content, **via)
-        if count >= write:
-            raise KilledError
-        whole(self, content, **via)
+    def dying(whole):
+        def write(*arguments):
+            count = next(steps)
+            if count == step and after:
+                whole(*arguments)
+            if count >= step:
+                raise KilledError
+            return whole(*arguments)
 
-    monkeypatch.setattr(Location, "write_bytes", dying)
+        return write
+
+    for name in ("write_bytes", "create_bytes", "upload"):
+        monkeypatch.setattr(Location, name, dying(getattr(Location, name)))
     with pytest.raises(KilledError):
         run_toy(corpus, tmp_path / "out")
     monkeypatch.undo()
     seen = []
-    totals = run_toy(corpus, tmp_path / "out", seen=seen)
-    # One write is the plan, then a part and its record for each shard, then the mark of success.
-    assert 2 + 2 * totals.shards == 18
-    assert totals.resumed_shards == min(totals.shards, max(0, write - 1 + after) // 2)
+    finished = run_toy(corpus, tmp_path / "out", seen=seen)
+    # First the listing, the plan and the note of the driver, then a part and its record for each shard, then the mark.
+    assert 4 + 2 * finished.totals.shards == 20
+    assert finished.resumed_shards == min(finished.totals.shards, max(0, step - 3 + after) // 2)
     assert parts(tmp_path / "out") == undisturbed
-    assert sorted(record.shard for record in seen) == list(range(totals.shards))
+    if step < 19 or not after:
+        assert sorted(event.shard for event in seen if isinstance(event, DoneRecord)) == list(range(8))
 
 
 def test_killed_inside_the_very_first_write_it_can_be_started_again(corpus, tmp_path, undisturbed, monkeypatch):
@@ -116,7 +127,7 @@ def test_killed_inside_the_write_of_a_part_nothing_stays_among_the_parts(corpus,
     whole, written = os.replace, iter(range(1000))
 
     def kill(source, target):
-        if next(written) == 3:  # the plan, a part, its record, then the part that is killed
+        if next(written) == 4:  # the listing, the note of the driver, a part, its record, then the part that is killed
             raise KilledError
         whole(source, target)
 
@@ -145,8 +156,8 @@ def test_the_order_of_work_and_doing_it_twice_change_nothing(corpus, tmp_path, u
     def wild(run, shards):
         # Another worker's order, each shard by two processors, and only the second outcome is reported.
         for shard in random.Random(0).sample(list(shards), len(shards)):
-            run_shard(run, shard, run.work.build(), worker="thought dead")
-            yield run_shard(run, shard, run.work.build(), worker="second")
+            list(run_shard(run, shard, run.work.build("cpu"), Reader(run), worker="thought dead"))
+            yield from run_shard(run, shard, run.work.build("cpu"), Reader(run), worker="second")
 
     run_toy(corpus, tmp_path / "out", pool=wild)
     assert parts(tmp_path / "out") == undisturbed
@@ -156,14 +167,13 @@ def test_the_record_of_a_shard_vouches_for_its_part(corpus, tmp_path):
     run_toy(corpus, tmp_path / "out")
     for file in sorted((tmp_path / "out/_run/done").iterdir()):
         record = json.loads(file.read_text())
-        content = (tmp_path / "out/data" / record["part"]).read_bytes()
-        assert record["sha256"] == hashlib.sha256(content).hexdigest()
-        assert (
-            record["rows"]
-            == record["ok"] + record["error"]
-            == pq.read_metadata(tmp_path / "out/data" / record["part"]).num_rows
-        )
-        metadata = pq.read_schema(tmp_path / "out/data" / record["part"]).metadata
+        (part,) = record["parts"]
+        path = tmp_path / "out/data" / part["name"]
+        assert part["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert part["num_bytes"] == path.stat().st_size
+        assert record["planned"] == record["rows"] + record["skipped"]
+        assert record["rows"] == record["ok"] + record["null"] + record["error"] == pq.read_metadata(path).num_rows
+        metadata = pq.read_schema(path).metadata
         assert (metadata[b"rnnlm.job"], metadata[b"rnnlm.version"]) == (b"count", b"1")
         assert metadata[b"rnnlm.shard"] == str(record["shard"]).encode()
 
@@ -178,22 +188,101 @@ def trouble(tmp_path):
     return file
 
 
-def test_a_shard_that_fails_is_noted_and_the_others_are_done(corpus, tmp_path, undisturbed, trouble):
+def test_a_row_that_raises_costs_itself_alone(corpus, tmp_path, undisturbed, trouble):
+    finished = run_toy(corpus, tmp_path / "out", work=CountWork(trouble=str(trouble)))
+    assert finished.totals.errors["failed"] == 2
+    rows, expected = read(tmp_path / "out"), read(tmp_path / "undisturbed")
+    for row, (found, undisturbed_row) in enumerate(zip(rows, expected, strict=True)):
+        if row in {14, 34}:
+            assert found["error"] == f"failed: ZeroDivisionError: trouble at row {row}"
+            assert found["characters"] is None
+            assert (found["id"], found["text"]) == (undisturbed_row["id"], undisturbed_row["text"])
+        else:
+            assert found == undisturbed_row
+
+
+def test_only_rows_with_an_error_are_tried_again(corpus, tmp_path, undisturbed, trouble):
     work = CountWork(trouble=str(trouble))
+    run_toy(corpus, tmp_path / "out", work=work)
+    trouble.write_text(json.dumps([row for row in range(ROWS) if row not in {14, 34} and TEXTS[row] != "bad"]))
+    finished = run_toy(corpus, tmp_path / "out", work=work)
+    assert finished.totals.errors["failed"] == 2  # nothing is tried again unless that is asked for
+    finished = run_toy(corpus, tmp_path / "out", work=work, retry_errors=True)
+    assert "failed" not in finished.totals.errors  # and no other row was, for it would have failed
+    assert finished.totals.tokens == sum(len(t) for t in TEXTS if t and t != "bad")
+    assert parts(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_killed_while_errors_are_tried_again(corpus, tmp_path, undisturbed, trouble, monkeypatch, step):
+    work = CountWork(trouble=str(trouble))
+    run_toy(corpus, tmp_path / "out", work=work)
+    trouble.write_text("[]")
+    steps = iter(range(1000))
+
+    def dying(whole):
+        def write(*arguments):
+            if next(steps) >= step:
+                raise KilledError
+            return whole(*arguments)
+
+        return write
+
+    for name in ("write_bytes", "upload", "delete"):
+        monkeypatch.setattr(Location, name, dying(getattr(Location, name)))
+    with pytest.raises(KilledError):
+        run_toy(corpus, tmp_path / "out", work=work, retry_errors=True)
+    monkeypatch.undo()
+    run_toy(corpus, tmp_path / "out", work=work, retry_errors=True)
+    assert parts(tmp_path / "out") == undisturbed
+
+
+def test_the_error_budget_stops_a_run(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnlm.bulk.engine.BUDGET_FROM_ROWS", 20)
     with pytest.raises(
-        FailuresError, match=r"2 of \d+ shards failed; the first: trouble at row 14; see .*/_run/failed"
+        FailuresError, match=r"2 of 2\d rows have an error, the budget is 5.0% \(2 bad\); look at"
+    ) as caught:
+        run_toy(corpus, tmp_path / "out", error_budget=0.05)
+    assert caught.value.exit_code == 3
+    assert len(list((tmp_path / "out/_run/done").iterdir())) == 4
+    assert not (tmp_path / "out/_SUCCESS").exists()
+    run_toy(corpus, tmp_path / "out", error_budget=0.5)
+    with pytest.raises(FailuresError, match=r"the budget is 5\.0%"):
+        run_toy(corpus, tmp_path / "out", error_budget=0.05)
+
+
+def read(output):
+    return pq.read_table(output / "data").to_pylist()
+
+
+GROUP_AT = {14: (0, 2), 34: (2, 2)}  # file and row group of two rows
+
+
+def test_a_failed_shard_is_noted_and_the_others_are_done(corpus, tmp_path, undisturbed, monkeypatch):
+    broken = {"rows": {14, 34}}
+    whole = ParquetCorpus.read_batches
+
+    def read_batches(self, unit, schema, *, start, stop):
+        number = int(Path(unit.path).stem)
+        if any((number, unit.index) == GROUP_AT[row] for row in broken["rows"]):
+            raise DataError("cannot read the row group")
+        yield from whole(self, unit, schema, start=start, stop=stop)
+
+    monkeypatch.setattr(ParquetCorpus, "read_batches", read_batches)
+    with pytest.raises(
+        FailuresError, match=r"2 of \d+ shards failed; the first: cannot read the row group; see .*/_run/failed"
     ):
-        run_toy(corpus, tmp_path / "out", work=work)
+        run_toy(corpus, tmp_path / "out")
     failed = [json.loads(file.read_text()) for file in sorted((tmp_path / "out/_run/failed").iterdir())]
     assert [(one["first_row"], one["error"]) for one in failed] == [
-        (14, "ZeroDivisionError: trouble at row 14"),
-        (34, "ZeroDivisionError: trouble at row 34"),
+        (14, "DataError: cannot read the row group"),
+        (34, "DataError: cannot read the row group"),
     ]
     assert all("Traceback" in one["details"] for one in failed)
     assert len(list((tmp_path / "out/_run/done").iterdir())) == len(undisturbed) - 3
     assert not (tmp_path / "out/_SUCCESS").exists()
 
-    trouble.write_text("[34]")
+    broken["rows"] = {34}
     tried = []
 
     def watched(run, shards):
@@ -201,10 +290,10 @@ def test_a_shard_that_fails_is_noted_and_the_others_are_done(corpus, tmp_path, u
         yield from run_here(run, shards)
 
     with pytest.raises(FailuresError, match="1 of"):
-        run_toy(corpus, tmp_path / "out", work=work, pool=watched)
+        run_toy(corpus, tmp_path / "out", pool=watched)
     assert [file.name for file in (tmp_path / "out/_run/failed").iterdir()] == [f"{failed[1]['shard']:06d}.json"]
-    trouble.write_text("[]")
-    run_toy(corpus, tmp_path / "out", work=work, pool=watched)
+    broken["rows"] = set()
+    run_toy(corpus, tmp_path / "out", pool=watched)
     assert tried == [[14, 34], [34]]
     assert parts(tmp_path / "out") == undisturbed
     assert not (tmp_path / "out/_run/failed").exists()
@@ -221,17 +310,18 @@ def test_a_shard_whose_input_is_damaged_fails_alone(corpus, tmp_path):
 
 
 def test_a_full_disk_stops_the_run(corpus, tmp_path, monkeypatch):
-    whole = Location.write_bytes
+    whole = Location.upload
 
-    def full(self, content, **via):
+    def full(self, file):
         if "part-000002" in self.path:
             raise EnvironmentFailure("cannot write: No space left on device")
-        whole(self, content, **via)
+        whole(self, file)
 
-    monkeypatch.setattr(Location, "write_bytes", full)
+    monkeypatch.setattr(Location, "upload", full)
     with pytest.raises(EnvironmentFailure, match="No space"):
         run_toy(corpus, tmp_path / "out")
     assert len(list((tmp_path / "out/_run/done").iterdir())) == 2
+    assert not list((tmp_path / "out/_run/tmp").iterdir())  # what is unfinished does not fill the disk further
 
 
 # ----- refusals
@@ -242,7 +332,7 @@ def test_another_run_is_refused_and_what_differs_is_shown(corpus, tmp_path):
     before = parts(tmp_path / "out")
     with pytest.raises(RefusedError, match=r"out holds another run: work.version: 1 -> 2; choose another output"):
         run_toy(corpus, tmp_path / "out", work=CountWork(version=2))
-    with pytest.raises(RefusedError, match=r"target_seconds: 10.0 -> 5.0"):
+    with pytest.raises(RefusedError, match=r"plan: '8 shards, .*' -> '1\d shards, "):
         run_toy(corpus, tmp_path / "out", target_seconds=5.0)
     pq.write_table(pa.table({"id": [1], "text": ["changed"]}), corpus / "1.parquet")
     with pytest.raises(RefusedError, match=r"corpus.files.*1.parquet: '\d+ bytes, changed \d+' -> '\d+ bytes"):
@@ -262,7 +352,7 @@ def test_a_folder_of_something_else_is_refused(corpus, tmp_path):
 
 def test_a_column_name_that_is_taken_is_refused(tmp_path):
     pq.write_table(pa.table({"text": ["a"], "error": ["mine"]}), tmp_path / "a.parquet")
-    with pytest.raises(ConfigError, match="already has a column 'error', which count would add; rename it"):
+    with pytest.raises(ConfigError, match="already has a column 'error', which count would add; leave it out"):
         run_toy(tmp_path / "a.parquet", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -314,7 +404,7 @@ def test_every_type_of_column_comes_back_identical(tmp_path, row_group_size):
 def test_every_kind_of_text_can_be_worked_on(tmp_path, kind):
     texts = ["a", None, "\u00fc", "a", ""]
     pq.write_table(pa.table({"text": pa.array(texts).cast(kind)}), tmp_path / "a.parquet", row_group_size=2)
-    totals = run_toy(tmp_path / "a.parquet", tmp_path / "out")
+    totals = run_toy(tmp_path / "a.parquet", tmp_path / "out").totals
     assert totals.num_bytes == 4
     found = pq.read_table(tmp_path / "out/data")
     assert found["text"].to_pylist() == texts

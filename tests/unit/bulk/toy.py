@@ -7,9 +7,11 @@ import pyarrow as pa
 
 from rnnlm.bulk.engine import execute, prepare, run_here
 from rnnlm.bulk.plan import CostModel
-from rnnlm.bulk.work import Processed, Processor, WorkConfig
+from rnnlm.bulk.work import NULL_TEXT, Processed, Processor, WorkConfig
 from rnnlm.config import config
 from rnnlm.data.formats.parquet import ParquetCorpus
+
+BAD = {"bad": "bad: it is"}
 
 
 @config
@@ -37,7 +39,7 @@ class CountWork(WorkConfig):
     def provenance(self):
         return {"version": str(self.version)}
 
-    def build(self):
+    def build(self, device):
         return CountProcessor(self)
 
 
@@ -45,28 +47,30 @@ class CountProcessor(Processor):
     def __init__(self, work):
         self.work = work
 
-    def process(self, table, first_row):
-        if self.work.trouble and first_row in json.loads(Path(self.work.trouble).read_text()):
-            raise ZeroDivisionError(f"trouble at row {first_row}")
+    def process(self, table, rows):
+        trouble = set(json.loads(Path(self.work.trouble).read_text())) if self.work.trouble else set()
+        for row in rows.tolist():
+            if row in trouble:
+                raise ZeroDivisionError(f"trouble at row {row}")
         texts = table.column("text").to_pylist()
         good = [text is not None and text != "bad" for text in texts]
         counts = [len(text) if is_good else None for text, is_good in zip(texts, good, strict=True)]
         columns = {
             "characters": pa.array(counts, pa.int32()),
-            "row": pa.array(range(first_row, first_row + len(texts)), pa.int64()),
-            "error": pa.array([None if is_good else "bad: it is" for is_good in good], pa.string()),
+            "row": pa.array(rows),
+            "error": pa.array([NULL_TEXT if text is None else BAD.get(text) for text in texts], pa.string()),
         }
         return Processed(columns, sum(filter(None, counts)))
 
 
-def run_toy(corpus, output, *, work=None, pool=run_here, target_seconds=10.0, seen=None):
+def run_toy(corpus, output, *, work=None, pool=run_here, target_seconds=10.0, seen=None, kind="auto", **options):
     """The whole job, as jobs/bulk.py runs it."""
     corpus = ParquetCorpus(path=str(corpus)) if isinstance(corpus, (str, Path)) else corpus
-    run, shards, identity = prepare(work or CountWork(), corpus, str(output), target_seconds=target_seconds)
-    return execute(run, shards, identity, pool, on_done=(lambda record: None) if seen is None else seen.append)
+    plan = prepare(work or CountWork(), corpus, str(output), target_seconds=target_seconds, kind=kind)
+    return execute(plan, pool, on_event=(lambda event: None) if seen is None else seen.append, **options)
 
 
 def parts(output):
     """The bytes of everything that a finished run promises to be equal."""
-    files = [*sorted((Path(output) / "data").iterdir()), Path(output) / "_SUCCESS"]
-    return {file.name: file.read_bytes() for file in files}
+    files = [*sorted((Path(output) / "data").rglob("*.parquet")), Path(output) / "_SUCCESS"]
+    return {str(file.relative_to(output)): file.read_bytes() for file in files}
