@@ -21,7 +21,7 @@ def generate(job: GenerateJob) -> None:
         seed=job.seed,
         threads=job.threads,
     )
-    run_bulk(work, job.corpus, job.output, job.cluster, job)
+    run_bulk(work, job)
 
 
 if __name__ == "__main__":

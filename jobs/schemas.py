@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from rnnlm.bulk.plan import ShardKind
 from rnnlm.config import config
 from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.tokenizers import TokenizerConfig
@@ -19,13 +20,45 @@ class ClusterConfig:
     address: str | None = None
     "Address of a Ray cluster; null joins the one that runs here, or starts one."
     workers: int | None = Field(default=None, ge=0)
-    "Ray workers; 0 works in this process without Ray, null takes a worker a core if the work is long enough."
+    "Ray workers without a GPU; 0 works in this process without Ray, null takes as many as fit if the work is long."
+    gpu_workers: int = Field(default=0, ge=0)
+    "Ray workers with a GPU, beside the others. They round otherwise than CPUs: mix them and last digits vary."
+    cpus: float = Field(default=1.0, ge=0.0)
+    "CPUs of each worker."
+    gpus: float = Field(default=1.0, gt=0.0)
+    "GPUs of each worker that has one; with 0.25, four share one."
+    autoscaling: bool = False
+    "The cluster grows on demand: more workers may be asked for than fit now."
     ray_from_seconds: float = Field(default=60.0, ge=0.0)
     "With workers=null: use Ray from this much estimated work of one core on."
+    max_attempts: int = Field(default=3, ge=1)
+    "How often a shard may end its worker, or hang, before it is set aside."
+    stall_seconds: float = Field(default=900.0, gt=0.0)
+    "A worker that does not move for so long is ended, and its shard tried again."
+    grace_seconds: float = Field(default=10.0, ge=0.0)
+    "After SIGTERM, shards in work may take so long to finish."
+
+
+@config
+class BulkJob:
+    """What all jobs over whole corpora have in common."""
+
+    corpus: CorpusConfig
+    "Where the rows come from."
+    cluster: ClusterConfig
+    "Who does the work."
+    output: str
+    "Output folder: data/, the records of the run in _run/, and _SUCCESS when all is done."
+    shards: ShardKind = "auto"
+    "What a shard is: about shard_seconds of work, a row group, or a file."
     shard_seconds: float = Field(default=30.0, gt=0.0)
     "Estimated work of one core a shard; a shard is what is lost when a worker dies."
-    max_attempts: int = Field(default=2, ge=1)
-    "How often a shard may kill its worker before it is set aside."
+    error_budget: float = Field(default=0.1, ge=0.0, le=1.0)
+    "The largest share of rows that may carry an error, null texts apart; with more the run stops."
+    retry_errors: bool = False
+    "Try the rows with an error of a finished output again, and only those."
+    dry_run: bool = False
+    "Only say how long it would take and how large the output would be, from a timed sample."
 
 
 @config
@@ -45,17 +78,11 @@ class TrainTokenizerJob:
 
 
 @config
-class TokenizeCorpusJob:
+class TokenizeCorpusJob(BulkJob):
     """python -m jobs.tokenize_corpus: turn a text column into a token table."""
 
-    corpus: CorpusConfig
-    "Where the texts come from."
-    cluster: ClusterConfig
-    "Who does the work."
     tokenizer_path: str
     "Folder of the tokenizer."
-    output: str
-    "Folder for the token table."
     keep_columns: list[str] = Field(default_factory=list)
     "Input columns that go along."
 
@@ -85,17 +112,11 @@ class TrainJob(TrainingConfig):
 
 
 @config
-class ScoreJob:
+class ScoreJob(BulkJob):
     """python -m jobs.score: add the log-probability of each text to a corpus."""
 
-    corpus: CorpusConfig
-    "What is scored."
-    cluster: ClusterConfig
-    "Who does the work."
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
-    output: str
-    "Folder for the scored corpus."
     token_logprobs: bool = False
     "Also write the log-probability of each token."
     threads: int = Field(default=1, ge=1)
@@ -103,19 +124,13 @@ class ScoreJob:
 
 
 @config
-class GenerateJob:
+class GenerateJob(BulkJob):
     """python -m jobs.generate: continue the prompts of a corpus."""
 
-    corpus: CorpusConfig
-    "Where the prompts are (corpus.text_column); corpus=inline takes them from corpus.texts."
     decoding: DecodingConfig
     "How tokens are chosen."
-    cluster: ClusterConfig
-    "Who does the work."
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
-    output: str
-    "Folder for prompts and continuations."
     num_hypotheses: int = Field(default=1, ge=1)
     "Continuations of each prompt."
     seed: int = Field(default=1, ge=0)

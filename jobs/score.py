@@ -18,7 +18,7 @@ def score(job: ScoreJob) -> None:
         token_logprobs=job.token_logprobs,
         threads=job.threads,
     )
-    run_bulk(work, job.corpus, job.output, job.cluster, job)
+    run_bulk(work, job)
 
 
 if __name__ == "__main__":

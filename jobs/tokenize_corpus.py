@@ -17,7 +17,7 @@ def tokenize_corpus(job: TokenizeCorpusJob) -> None:
         text_column=job.corpus.text_column,
         keep_columns=job.keep_columns,
     )
-    run_bulk(work, job.corpus, job.output, job.cluster, job)
+    run_bulk(work, job)
 
 
 if __name__ == "__main__":

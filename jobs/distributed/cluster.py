@@ -1,10 +1,34 @@
-"""Joining a Ray cluster, or starting one on this machine; once a command."""
+"""Joining a Ray cluster, or starting one on this machine; once a command. What fits into it."""
 
 import os
+from dataclasses import dataclass
 
 import ray
 
 from rnnlm.errors import EnvironmentFailure
+
+EPSILON = 1e-6  # resources are fractions that have been added up
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one worker takes of a node."""
+
+    cpus: float
+    gpus: float = 0.0
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
+        return f"{self.cpus:g} CPU{gpus}"
+
+    def fits(self, resources: dict[str, float]) -> int:
+        """How many such workers have room in `resources`."""
+        rooms = [
+            int((resources.get(name, 0.0) + EPSILON) // each)
+            for name, each in (("CPU", self.cpus), ("GPU", self.gpus))
+            if each
+        ]
+        return min(rooms, default=1)
 
 
 def connect(address: str | None = None) -> None:
@@ -24,18 +48,25 @@ def connect(address: str | None = None) -> None:
         ray.init(include_dashboard=False, **quiet)
 
 
-def cluster_cpus() -> int:
-    """CPUs of the whole cluster."""
-    return int(ray.cluster_resources().get("CPU", 0))
+def capacity(needs: Needs) -> int:
+    """How many such workers fit into the nodes that are alive now, were they empty."""
+    return sum(needs.fits(node["Resources"]) for node in ray.nodes() if node["Alive"])
 
 
-def check_feasible(num_workers: int, resources: dict[str, float]) -> None:
+def node_is_alive(node_id: str) -> bool:
+    """Whether Ray still counts on a node."""
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
+
+
+def check_feasible(workers: int, needs: Needs, *, autoscaling: bool = False) -> None:
     """Refuse at once what the cluster could never run, instead of waiting for ever."""
-    available = ray.cluster_resources()
-    for name, each in resources.items():
-        if num_workers * each > available.get(name, 0.0) + 1e-9:
-            raise EnvironmentFailure(
-                f"{num_workers} workers with {each:g} {name} each need {num_workers * each:g} {name}, "
-                f"the cluster has {available.get(name, 0.0):g}",
-                todo="ask for fewer workers or add nodes",
-            )
+    room = capacity(needs)
+    if workers <= room or (autoscaling and workers):
+        return
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = (sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU"))
+    raise EnvironmentFailure(
+        f"{workers} workers with {needs} each were asked for; the cluster has {cpus:g} CPU and {gpus:g} GPU on "
+        f"{len(nodes)} nodes, room for {room}",
+        todo="ask for fewer or smaller workers, add nodes, or set cluster.autoscaling=true if it grows on demand",
+    )

@@ -16,7 +16,7 @@ import ray.train
 import ray.train.torch
 from ray.util.queue import Empty, Queue
 
-from jobs.distributed.cluster import check_feasible, connect
+from jobs.distributed.cluster import Needs, check_feasible, connect
 from jobs.schemas import TrainJob
 from rnnlm.config import from_dict, to_dict
 from rnnlm.errors import EnvironmentFailure, RnnlmError
@@ -32,7 +32,7 @@ def train_on_ray(job: TrainJob, identity: dict[str, Any], *, on_row: Callable[[R
     """Train with `job.workers` workers; rows of metrics come back while it runs."""
     connect(job.address)
     gpu = job.device == "cuda" or (job.device == "auto" and ray.cluster_resources().get("GPU", 0) >= job.workers)
-    check_feasible(job.workers, {"GPU": 1.0} if gpu else {"CPU": 1.0})
+    check_feasible(job.workers, Needs(cpus=1.0, gpus=1.0 if gpu else 0.0))
     rows = Queue(actor_options={"num_cpus": 0})
     trainer = ray.train.torch.TorchTrainer(
         _worker,

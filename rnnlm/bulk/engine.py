@@ -1,13 +1,15 @@
 """Running a bulk job: plan, skip what is done, hand shards to whoever works, account for every row.
 
-A pool is any function that turns pending shards into events, in any order: `rnnlm.bulk.shard.run_shard` is the whole
-life of a shard, and the same on the driver and on a worker.
+A pool is any function that turns pending shards into outcomes, in any order, and tells of progress on the way:
+`rnnlm.bulk.shard.run_shard` is the whole life of a shard, and the same on the driver and on a worker.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -36,9 +38,18 @@ BUDGET_FROM_ROWS = 1000  # a share of fewer rows says nothing
 ANNOUNCE_SECONDS = 30.0
 NOT_KEPT = ("seconds", "hardware")  # of the totals: they differ from run to run, `_SUCCESS` must not
 
-Event = Outcome | Progress
-Pool = Callable[[BulkRun, Sequence[Shard]], Iterator[Event]]
+
+@dataclass(frozen=True)
+class Resumed:
+    """What an earlier run has done."""
+
+    records: tuple[DoneRecord, ...]
+
+
+Event = Resumed | Progress | Outcome
 Observer = Callable[[Event], None]
+Outcomes = Generator[Outcome, None, None]
+Pool = Callable[[BulkRun, Sequence[Shard], Observer], Outcomes]
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ def prepare(
     return Plan(run, shards, listing, identity, recipe)
 
 
-def execute(  # noqa: C901 - the one place that sees a run from end to end
+def execute(
     plan: Plan,
     pool: Pool,
     *,
@@ -162,29 +173,25 @@ def execute(  # noqa: C901 - the one place that sees a run from end to end
         done = {index: record for index, record in done.items() if index not in run.retry}
     resumed = len(done)
     folder.clear_failures()
-    for record in done.values():
-        on_event(record)
+    if done:
+        on_event(Resumed(tuple(done.values())))
     pending = [shard for shard in plan.shards if shard.index not in done]
     failures: list[Failure] = []
     rows, errors = sum(record.rows for record in done.values()), sum(record.error for record in done.values())
     announced = time.monotonic()
-    events = pool(run, pending) if pending else iter(())
-    try:
-        for event in events:
-            if isinstance(event, Failure):
-                failures.append(event)
-            elif isinstance(event, DoneRecord):
-                done[event.shard] = event
-                rows, errors = rows + event.rows, errors + event.error
+    with closing(pool(run, pending, on_event)) as outcomes:  # closed at once: it may have workers to let go
+        for outcome in outcomes if pending else ():
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+            else:
+                done[outcome.shard] = outcome
+                rows, errors = rows + outcome.rows, errors + outcome.error
                 if rows >= BUDGET_FROM_ROWS and errors > error_budget * rows:
                     _check_budget(_totals(run.work.job, done.values()), error_budget, run.output)
-            on_event(event)
+            on_event(outcome)
             if time.monotonic() - announced > ANNOUNCE_SECONDS:
                 folder.announce()
                 announced = time.monotonic()
-    finally:
-        if isinstance(events, Generator):
-            events.close()  # now, not when it is collected: it may have workers to let go
     if failures:
         error = StalledError if any(failure.stalled for failure in failures) else FailuresError
         raise error(
@@ -200,14 +207,13 @@ def execute(  # noqa: C901 - the one place that sees a run from end to end
     return Finished(totals, time.perf_counter() - began, resumed)
 
 
-def run_here(run: BulkRun, shards: Sequence[Shard]) -> Iterator[Event]:
+def run_here(run: BulkRun, shards: Sequence[Shard], on_progress: Observer) -> Outcomes:
     """The pool of one: this very process."""
     processor = run.work.build("auto")
     reader = Reader(run)
     try:
-        for index, shard in enumerate(shards):
-            upcoming = shards[index + 1] if index + 1 < len(shards) else None
-            yield from run_shard(run, shard, processor, reader, worker="driver", upcoming=upcoming)
+        for shard, upcoming in zip_longest(shards, shards[1:]):
+            yield run_shard(run, shard, processor, reader, worker="driver", upcoming=upcoming, on_progress=on_progress)
     finally:
         reader.close()
 

@@ -4,9 +4,10 @@ A shard goes through memory in windows of some megabytes, so its size does not m
 next is read, and at the end of a shard the first window of the next one.
 """
 
+import functools
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """So many rows of a shard are processed."""
+    """So many rows of a shard are processed; tokens of whole windows."""
 
     shard: int
     rows: int
@@ -149,29 +150,34 @@ def run_shard(
     *,
     worker: str,
     upcoming: Shard | None = None,
-) -> Iterator[Progress | Outcome]:
-    """Do a shard; progress on the way, its outcome last. A failure is noted and given back, so that others go on."""
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Outcome:
+    """Do a shard; a failure is noted and given back, so that the others go on."""
     try:
-        with closing(_ShardRun(run, shard, processor, worker)) as job:
+        with closing(_ShardRun(run, shard, processor, worker, on_progress)) as job:
             for window in reader.windows(shard, upcoming):
                 job.add(window)
-                yield Progress(shard.index, job.planned, job.tokens)
-            record = job.commit()
+            return job.commit()
     except (EnvironmentFailure, TerminatedError):
         raise  # the next shard would meet the same
     except Exception as error:  # noqa: BLE001 - one bad shard must not cost the others
         run.folder().fail(shard, f"{type(error).__name__}: {error}", traceback.format_exc())
-        yield Failure(shard.index, str(error))
-    else:
-        yield record
+        return Failure(shard.index, str(error))
 
 
 class _ShardRun:
     """One attempt at a shard: its open part files and its counts."""
 
-    def __init__(self, run: BulkRun, shard: Shard, processor: Processor, worker: str) -> None:
+    def __init__(
+        self,
+        run: BulkRun,
+        shard: Shard,
+        processor: Processor,
+        worker: str,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
         self._run, self._shard, self._worker = run, shard, worker
-        self._hardware = processor.hardware
+        self._processor, self._on_progress = processor, on_progress
         self._folder = run.folder()
         self._fields = run.work.new_fields()
         self._guard = RowGuard(processor, self._fields)
@@ -181,7 +187,7 @@ class _ShardRun:
         self._began = time.perf_counter()
         self._rows = self._num_bytes = self._dropped = 0
         self._errors: dict[str, int] = {}
-        self.planned = self.tokens = 0
+        self.planned = self.tokens = self._reported = 0
         if shard.index in run.retry:
             record = self._folder.record(shard.index)
             self._earlier = self._results_of(record)
@@ -193,6 +199,8 @@ class _ShardRun:
 
     def add(self, window: Window) -> None:
         """Process a window and write its rows."""
+        self._processor.report = functools.partial(self._report, window.planned)
+        self._report(window.planned, 0.0)
         processed = self._process(window)
         result = window.table.select(self._run.schema.names[: -len(self._fields) or None])
         for field in self._fields:
@@ -207,6 +215,7 @@ class _ShardRun:
             for code, count in count_errors(result.column(ERROR)).items():
                 self._errors[code] = self._errors.get(code, 0) + count
         self._write(result.cast(self._run.schema))
+        self._report(0, 0.0)
 
     def commit(self) -> DoneRecord:
         """Put the parts in place, then write the record."""
@@ -232,11 +241,17 @@ class _ShardRun:
             halved=self._guard.halved,
             seconds=round(time.perf_counter() - self._began, 6),
             worker=self._worker,
-            hardware=self._hardware,
+            hardware=self._processor.hardware,
             parts=parts,
         )
         self._folder.commit(record)
         return record
+
+    def _report(self, window_rows: int, share: float) -> None:
+        """So much of a window is processed, beside the windows before it. Never fewer rows than said before: a batch
+        that is halved begins anew."""
+        self._reported = max(self._reported, self.planned + int(share * window_rows))
+        self._on_progress(Progress(self._shard.index, self._reported, self.tokens))
 
     def _process(self, window: Window) -> Processed:
         if self._earlier is None:

@@ -1,7 +1,7 @@
 """What a bulk job does with rows: a description that travels to workers, and the processor it builds there."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,12 +28,15 @@ class Processed:
 
     columns: dict[str, pa.Array | pa.ChunkedArray]
     num_tokens: int
+    num_padding: int = 0  # positions computed that belong to no token
 
 
 class Processor(ABC):
     """Holds a loaded model; `process` is a pure function of its arguments."""
 
     hardware = "cpu"  # what computes; bytes are equal on equal hardware
+    report: Callable[[float], None] = staticmethod(lambda _: None)
+    """To be called now and then with the share of the present call that is done; long calls should."""
 
     @abstractmethod
     def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:

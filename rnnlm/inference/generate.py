@@ -7,7 +7,7 @@ import torch
 
 from rnnlm.checkpoint import Checkpoint
 from rnnlm.decoding.base import DecodingConfig, Hypothesis, Ids, decode
-from rnnlm.inference.packed import PackedRunner
+from rnnlm.inference.packed import PackedRunner, Report, ignore
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.types import State, StepLogits, StepTokens
 
@@ -49,9 +49,16 @@ class Generator:
         self._stepper = LanguageModelStepper(checkpoint)
 
     def generate(
-        self, prompts: Sequence[str], strategy: DecodingConfig, *, seed: int = 0, row_ids: Sequence[int] | None = None
+        self,
+        prompts: Sequence[str],
+        strategy: DecodingConfig,
+        *,
+        seed: int = 0,
+        row_ids: Sequence[int] | None = None,
+        report: Report = ignore,
     ) -> list[Hypothesis]:
-        """One hypothesis a prompt, in their order. `row_ids` (default: places) name rows for their random numbers."""
+        """One hypothesis a prompt, in their order. `row_ids` (default: places) name rows for their random numbers;
+        `report` is told the share of prompts that is done."""
         encoded = self.tokenizer.encode(prompts)
         ids = np.arange(len(prompts)) if row_ids is None else np.asarray(row_ids)
         # Prompts of like length together, so that reading them wastes nothing; the outcome does not depend on it.
@@ -65,6 +72,7 @@ class Generator:
                 )
                 for row, hypothesis in zip(rows.tolist(), found, strict=True):
                     result[row] = hypothesis
+                report(min(1.0, (start + BATCH_ROWS) / len(order)))
         return [hypothesis for hypothesis in result if hypothesis is not None]
 
     def continuation(self, prompt: str, tokens: Sequence[int]) -> str:

@@ -100,7 +100,11 @@ class GenerateProcessor(Processor):
             for number in range(work.num_hypotheses)
         ]
         found = self._generator.generate(
-            [texts[index] for index in repeated], work.decoding, seed=work.seed, row_ids=row_ids
+            [texts[index] for index in repeated],
+            work.decoding,
+            seed=work.seed,
+            row_ids=row_ids,
+            report=self.report,
         )
         results: list[list[dict[str, Any]] | None] = [None if text is None else [] for text in texts]
         for index, hypothesis in zip(repeated, found, strict=True):

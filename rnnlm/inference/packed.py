@@ -7,7 +7,7 @@ depends on the token alone, is read from a table of V rows. Time is cut into chu
 not grow with the length of a row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,11 @@ CHUNK_POSITIONS = 8192  # positions held at a time; bounds memory
 TABLE_BYTES = 1 << 30  # largest table of first-layer products
 
 Ids = npt.NDArray[np.integer]
+Report = Callable[[float], None]  # told now and then which share of a long call is done
+
+
+def ignore(share: float) -> None:
+    """The report of a caller who does not ask."""
 
 
 @dataclass(frozen=True)

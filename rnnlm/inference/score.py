@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from rnnlm.checkpoint import Checkpoint
-from rnnlm.inference.packed import Ids, PackedRunner
+from rnnlm.inference.packed import Ids, PackedRunner, Report, ignore
 from rnnlm.nn.language_model import LanguageModel
 
 
@@ -41,16 +41,20 @@ class Scorer:
         self._model = checkpoint.model
         self._runner = PackedRunner(checkpoint.model, bos_id=self.tokenizer.bos_id, eos_id=self.tokenizer.eos_id)
 
-    def score_texts(self, texts: Sequence[str], *, keep_tokens: bool = False) -> Scores:
+    def score_texts(self, texts: Sequence[str], *, keep_tokens: bool = False, report: Report = ignore) -> Scores:
         """Scores of texts, in their order."""
-        return self.score_tokens(self.tokenizer.encode(texts), keep_tokens=keep_tokens)
+        return self.score_tokens(self.tokenizer.encode(texts), keep_tokens=keep_tokens, report=report)
 
-    def score_tokens(self, documents: Sequence[Ids], *, keep_tokens: bool = False) -> Scores:
-        """Scores of token ids without bos and eos; an empty document has one prediction, its end."""
+    def score_tokens(self, documents: Sequence[Ids], *, keep_tokens: bool = False, report: Report = ignore) -> Scores:
+        """Scores of token ids without bos and eos; an empty document has one prediction, its end.
+
+        `report` is told the share of tokens that is scored, every few thousand.
+        """
         lengths = np.array([len(document) + 1 for document in documents], dtype=np.int64)
         logprob = np.zeros(len(documents))
         flat_starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         flat = np.zeros(flat_starts[-1] if keep_tokens else 0, dtype=np.float32)
+        scored = 0
         with torch.inference_mode():
             for block in self._runner.blocks(documents):
                 for chunk in self._runner.run(documents, block):
@@ -59,5 +63,7 @@ class Scorer:
                     logprob += np.bincount(chunk.rows, weights=values, minlength=len(documents))
                     if keep_tokens:
                         flat[flat_starts[chunk.rows] + chunk.times] = values
+                    scored += len(values)
+                    report(scored / int(flat_starts[-1]))
         tokens = np.split(flat, flat_starts[1:])[:-1] if keep_tokens else None
         return Scores(logprob, lengths.astype(np.int32), tokens)

@@ -83,7 +83,7 @@ class ScoreProcessor(Processor):
         texts = table.column(self._work.text_column).to_pylist()
         present = np.array([text is not None for text in texts], dtype=bool)
         scores = self._scorer.score_texts(
-            [text for text in texts if text is not None], keep_tokens=self._work.token_logprobs
+            [text for text in texts if text is not None], keep_tokens=self._work.token_logprobs, report=self.report
         )
         logprob = np.full(len(texts), np.nan)
         logprob[present] = scores.logprob

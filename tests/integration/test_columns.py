@@ -48,7 +48,7 @@ def table():
 def test_every_column_comes_back_as_it_was(table, tmp_path):
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=70)
     arguments = [f"checkpoint={pipeline().model}", "corpus=parquet", f"corpus.path={tmp_path / 'in.parquet'}"]
-    run_well("score", *arguments, "cluster=here", "cluster.shard_seconds=0.0001", f"output={tmp_path / 'out'}")
+    run_well("score", *arguments, "cluster=here", "shard_seconds=0.0001", f"output={tmp_path / 'out'}")
     assert len(list((tmp_path / "out" / "data").iterdir())) > 1
     before, after = pq.read_table(tmp_path / "in.parquet"), pq.read_table(tmp_path / "out" / "data")
     assert after.schema.names == [*before.schema.names, "logprob", "num_tokens", "bits_per_byte", "error"]

@@ -34,18 +34,19 @@ def wait_for(condition, process):
 
 def test_a_bulk_output_holds_what_is_documented_and_a_rerun_does_nothing(made, tmp_path):
     said = run_well("score", *made.score_arguments(tmp_path / "out"), "cluster=here")
-    assert "240 rows (236 ok, 4 with an error)" in said
+    assert "240 rows (236 ok, 4 null, 0 with an error)" in said
     names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert names == {
         "data/part-000000.parquet",
         "_run/plan.json",
+        "_run/listing.arrow",
         "_run/done/000000.json",
         "_run/config.yaml",
         "_run/report.json",
         "_SUCCESS",
     }
     totals = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
-    assert totals["rows"] == totals["ok"] + totals["error"] == 240
+    assert totals["rows"] == totals["ok"] + totals["null"] + totals["error"] == 240
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "data").iterdir()}
     assert "1 of 1 shards were done before" in run_well(
         "score", *made.score_arguments(tmp_path / "out"), "cluster=here"
@@ -69,7 +70,7 @@ def test_scores_come_with_the_rows_they_belong_to(made, tmp_path):
 
 
 def test_a_killed_score_goes_on_to_the_same_bytes(made, tmp_path):
-    shards = ["cluster=here", "cluster.shard_seconds=0.00001"]
+    shards = ["cluster=here", "shard_seconds=0.00001"]
     run_well("score", *made.score_arguments(tmp_path / "whole"), *shards)
     command = [sys.executable, "-m", "jobs.score", *made.score_arguments(tmp_path / "killed"), *shards]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -124,7 +125,7 @@ def test_generation_is_the_same_however_the_rows_are_cut(made, tmp_path):
         "num_hypotheses=2", "cluster=here",
     ]  # fmt: skip
     run_well("generate", *arguments, f"output={tmp_path / 'one'}")
-    run_well("generate", *arguments, "cluster.shard_seconds=0.00005", f"output={tmp_path / 'many'}")
+    run_well("generate", *arguments, "shard_seconds=0.00005", f"output={tmp_path / 'many'}")
     one, many = pq.read_table(tmp_path / "one" / "data"), pq.read_table(tmp_path / "many" / "data")
     assert len(list((tmp_path / "many" / "data").iterdir())) > 1
     texts = [[found["text"] for found in row] for row in one["hypotheses"].to_pylist()]

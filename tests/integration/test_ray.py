@@ -95,7 +95,7 @@ def local(made, tmp_path_factory):
     pq.write_table(table, folder / "corpus.parquet", row_group_size=40)
     arguments = [
         f"checkpoint={made.model}", "corpus=parquet", f"corpus.path={folder / 'corpus.parquet'}",
-        "cluster.shard_seconds=0.0001",
+        "shard_seconds=0.0001",
     ]  # fmt: skip
     run_well("score", *arguments, "cluster=here", f"output={folder / 'out'}")
     assert len(part_bytes(folder / "out")) > 3

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rnnlm.bulk.engine import prepare, run_here
+from rnnlm.bulk.engine import Resumed, prepare, run_here
 from rnnlm.bulk.output import DoneRecord
 from rnnlm.bulk.shard import Reader, run_shard
 from rnnlm.data.formats.parquet import ParquetCorpus
@@ -69,7 +69,7 @@ def test_rows_and_columns_and_counts(corpus, tmp_path):
 def test_a_second_run_does_nothing_and_says_the_same(corpus, tmp_path, undisturbed):
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "undisturbed").rglob("*")}
 
-    def no_pool(run, shards):
+    def no_pool(run, shards, on_progress):
         raise AssertionError("nothing is pending")
 
     finished = run_toy(corpus, tmp_path / "undisturbed", pool=no_pool)
@@ -108,7 +108,10 @@ def test_killed_at_any_write_and_started_again_the_bytes_are_the_same(
     assert finished.resumed_shards == min(finished.totals.shards, max(0, step - 3 + after) // 2)
     assert parts(tmp_path / "out") == undisturbed
     if step < 19 or not after:
-        assert sorted(event.shard for event in seen if isinstance(event, DoneRecord)) == list(range(8))
+        earlier = [record.shard for event in seen if isinstance(event, Resumed) for record in event.records]
+        now = [event.shard for event in seen if isinstance(event, DoneRecord)]
+        assert sorted(earlier + now) == list(range(8))
+        assert len(earlier) == finished.resumed_shards
 
 
 def test_killed_inside_the_very_first_write_it_can_be_started_again(corpus, tmp_path, undisturbed, monkeypatch):
@@ -153,11 +156,11 @@ def test_a_part_without_a_record_does_not_count(corpus, tmp_path, undisturbed):
 
 
 def test_the_order_of_work_and_doing_it_twice_change_nothing(corpus, tmp_path, undisturbed):
-    def wild(run, shards):
+    def wild(run, shards, on_progress):
         # Another worker's order, each shard by two processors, and only the second outcome is reported.
         for shard in random.Random(0).sample(list(shards), len(shards)):
-            list(run_shard(run, shard, run.work.build("cpu"), Reader(run), worker="thought dead"))
-            yield from run_shard(run, shard, run.work.build("cpu"), Reader(run), worker="second")
+            run_shard(run, shard, run.work.build("cpu"), Reader(run), worker="thought dead")
+            yield run_shard(run, shard, run.work.build("cpu"), Reader(run), worker="second")
 
     run_toy(corpus, tmp_path / "out", pool=wild)
     assert parts(tmp_path / "out") == undisturbed
@@ -285,9 +288,9 @@ def test_a_failed_shard_is_noted_and_the_others_are_done(corpus, tmp_path, undis
     broken["rows"] = {34}
     tried = []
 
-    def watched(run, shards):
+    def watched(run, shards, on_progress):
         tried.append([shard.first_row for shard in shards])
-        yield from run_here(run, shards)
+        yield from run_here(run, shards, on_progress)
 
     with pytest.raises(FailuresError, match="1 of"):
         run_toy(corpus, tmp_path / "out", pool=watched)

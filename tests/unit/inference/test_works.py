@@ -37,7 +37,7 @@ def table():
 
 def processed(work, table, first_row=0):
     """New columns by name, checked against what the work announces."""
-    result = work.build().process(table, first_row)
+    result = work.build("cpu").process(table, first_row + np.arange(table.num_rows))
     for field in work.new_fields():
         assert result.columns[field.name].type == field.type
         assert len(result.columns[field.name]) == table.num_rows
@@ -72,7 +72,7 @@ def test_a_score_that_is_not_finite_is_an_error_of_its_row(path, table, monkeypa
 
     monkeypatch.setattr(Scorer, "score_texts", broken)
     work = ScoreWork(checkpoint=path, token_logprobs=True)
-    columns = work.build().process(table, 0).columns
+    columns = work.build("cpu").process(table, np.arange(table.num_rows)).columns
     assert columns["error"].to_pylist()[0] == "non_finite: the log-probability is not a finite number"
     assert all(columns[name].to_pylist()[0] is None for name in ("logprob", "num_tokens", "token_logprobs"))
     assert columns["error"].null_count == 3
@@ -80,7 +80,9 @@ def test_a_score_that_is_not_finite_is_an_error_of_its_row(path, table, monkeypa
 
 def test_a_table_of_nulls_is_scored(path):
     table = pa.table({"text": pa.nulls(3, pa.string())})
-    columns = ScoreWork(checkpoint=path, token_logprobs=True).build().process(table, 0).columns
+    columns = (
+        ScoreWork(checkpoint=path, token_logprobs=True).build("cpu").process(table, np.arange(table.num_rows)).columns
+    )
     assert columns["logprob"].null_count == columns["token_logprobs"].null_count == 3
 
 
@@ -100,9 +102,12 @@ def test_continuations_stand_beside_their_prompts(path, table):
 
 def test_a_shard_may_be_cut_anywhere(path, table):
     work = GenerateWork(checkpoint=path, decoding=SamplingConfig(max_tokens=6), num_hypotheses=2)
-    processor = work.build()
-    whole = processor.process(table, 0).columns["hypotheses"].to_pylist()
-    parts = [processor.process(table.slice(start, 2), start).columns["hypotheses"].to_pylist() for start in (0, 2, 4)]
+    processor = work.build("cpu")
+    whole = processor.process(table, np.arange(table.num_rows)).columns["hypotheses"].to_pylist()
+    parts = [
+        processor.process(table.slice(start, 2), np.arange(start, start + 2)).columns["hypotheses"].to_pylist()
+        for start in (0, 2, 4)
+    ]
     tokens = [
         [None if h is None else [x["tokens"] for x in h] for h in rows]
         for rows in (whole, functools.reduce(operator.iadd, parts, []))
@@ -118,11 +123,11 @@ def test_tokens_and_bytes_of_texts(tmp_path, table, tokenizer):
     assert columns["tokens"] == [None if text is None else next(encoded).tolist() for text in TEXTS]
     assert columns["num_bytes"] == [None if text is None else len(text) for text in TEXTS]
     assert num_tokens == sum(len(text.split()) for text in PRESENT)
-    schema = work.output_schema(table.schema)
+    schema = work.output_schema(table.schema, work.kept_columns(table.column_names))
     assert schema.names == ["id", "tokens", "num_bytes", "error"]
     assert schema.metadata.items() >= tokens_metadata(tokenizer).items()
     with pytest.raises(ConfigError, match="no column 'nothing'"):
-        TokenizeWork(tokenizer=str(tmp_path), keep_columns=["nothing"]).output_schema(table.schema)
+        TokenizeWork(tokenizer=str(tmp_path), keep_columns=["nothing"]).kept_columns(table.column_names)
 
 
 def test_identity_names_what_decides_the_output(path, tmp_path):
