@@ -38,7 +38,7 @@ QUIET_HYDRA = [
     "hydra/hydra_logging=none",
     "hydra.output_subdir=null",
     "hydra.run.dir=.",
-    "hydra.sweep.dir=${output}",
+    "hydra.sweep.dir=${oc.select:output,.}",
     "hydra.sweep.subdir=.",
 ]
 

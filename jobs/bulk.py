@@ -21,14 +21,20 @@ from rnnlm.bulk.plan import Shard
 from rnnlm.bulk.shard import BulkRun, Progress
 from rnnlm.bulk.work import WorkConfig
 from rnnlm.config import to_dict
+from rnnlm.data.listing import Listing
 
 SAMPLE_SECONDS = 15.0  # of a dry run
 RAY_START_SECONDS = 6.0  # until the first worker loads its model
 
 
-def run_bulk(work: WorkConfig, job: BulkJob) -> Finished | None:
-    """Run `work` over the corpus of `job`, or only say how long that would take; the job is kept with the output."""
-    plan = prepare(work, job.corpus, job.output, target_seconds=job.shard_seconds, kind=job.shards)
+def run_bulk(
+    work: WorkConfig, job: BulkJob, *, listing: Listing | None = None, settings: Any = None
+) -> Finished | None:
+    """Run `work` over the corpus of `job`, or only say how long that would take.
+
+    `listing` is the corpus as it was found before, if it was; `settings` (default: `job`) are kept with the output.
+    """
+    plan = prepare(work, job.corpus, job.output, target_seconds=job.shard_seconds, kind=job.shards, listing=listing)
     if job.dry_run:
         _estimate(plan, job)
         return None
@@ -43,7 +49,7 @@ def run_bulk(work: WorkConfig, job: BulkJob) -> Finished | None:
             retry_errors=job.retry_errors,
             warn=line.say,
         )
-    _write_report(plan, job, finished, team)
+    _write_report(plan, settings or job, finished, team)
     _summarize(finished, job.output, team)
     return finished
 
@@ -154,7 +160,7 @@ def _estimate(plan: Plan, job: BulkJob) -> None:
     )
 
 
-def _write_report(plan: Plan, job: BulkJob, finished: Finished, team: Team) -> None:
+def _write_report(plan: Plan, settings: Any, finished: Finished, team: Team) -> None:
     totals, folder = finished.totals, plan.run.folder().folder
     if finished.resumed_shards == totals.shards and folder.join(REPORT).exists():
         return
@@ -166,7 +172,7 @@ def _write_report(plan: Plan, job: BulkJob, finished: Finished, team: Team) -> N
         "wall_seconds": round(finished.wall_seconds, 3),
         "resumed_shards": finished.resumed_shards,
         "workers": team.workers,
-        "corpus": job.corpus.card(),
+        "corpus": plan.run.corpus.card(),
     }
     if estimate.exists():
         expected = estimate.read_json()
@@ -183,7 +189,7 @@ def _write_report(plan: Plan, job: BulkJob, finished: Finished, team: Team) -> N
             name: {"estimated": expected[name], "true": value, "ratio": expected[name] / value if value else None}
             for name, value in truth.items()
         }
-    folder.join(CONFIG).write_text(yaml.safe_dump(to_dict(job), sort_keys=False))
+    folder.join(CONFIG).write_text(yaml.safe_dump(to_dict(settings), sort_keys=False))
     folder.join(REPORT).write_text(json.dumps(report, indent=2) + "\n")
 
 

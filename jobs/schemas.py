@@ -9,6 +9,7 @@ from rnnlm.config import config
 from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.tokenizers import TokenizerConfig
 from rnnlm.decoding.base import DecodingConfig
+from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
 from rnnlm.training.loop import TrainingConfig
 from rnnlm.training.metrics import TrackerConfig
 
@@ -137,6 +138,68 @@ class GenerateJob(BulkJob):
     "Root of the randomness."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker."
+
+
+@config
+class FilterJob(BulkJob):
+    """python -m jobs.filter: divide a scored corpus by its scores."""
+
+    score_column: str = "bits_per_byte"
+    "Column of the score; the partition named first gets the lowest scores, the text that the model expects most."
+    group_by: list[str] = Field(default_factory=list)
+    "Columns, such as [language, source], whose values together form groups; each is cut at its own quantiles."
+    quantiles: list[float] = Field(default_factory=lambda: list(QUANTILES))
+    "Where the scores of a group are cut, as shares of its rows."
+    thresholds: list[float] | None = None
+    "Cuts in the unit of the score, the same for all groups; take the place of quantiles."
+    names: list[str] = Field(default_factory=lambda: list(NAMES))
+    "Names of the partitions, one more than there are cuts."
+    keep: list[str] | None = None
+    "Partitions that are written; null writes all, and the rows without a score."
+    min_group_rows: int = Field(default=MIN_GROUP_ROWS, ge=1)
+    "A group with fewer scores is cut where all rows together are."
+    partition_column: str = "partition"
+    "Name of the column that tells the partition: data/partition=head/..."
+    title: str = "Filtered by score"
+    "Heading of the report."
+
+
+@config
+class CompactJob:
+    """python -m jobs.compact: write a corpus again in files of equal size."""
+
+    corpus: CorpusConfig
+    "What is written again."
+    cluster: ClusterConfig
+    "Who does the work."
+    output: str
+    "Output folder: data/ and the records of the run."
+    target_mb: float = Field(default=256.0, gt=0.0)
+    "Megabytes of a part, about; measured by what its rows take in the files that are read."
+    dry_run: bool = False
+    "Only say how long it would take."
+
+
+@config
+class InspectJob:
+    """python -m jobs.inspect: the state of a bulk output, or what a data set consists of."""
+
+    path: str
+    "Output folder of a bulk job, finished or not; or a file, folder or glob of Parquet."
+    json: bool = False
+    "Print JSON instead of text."
+
+
+@config
+class VerifyJob:
+    """python -m jobs.verify: check a bulk output against its records and compute some of it again."""
+
+    output: str
+    "Output folder of a bulk job."
+    sample: int = Field(default=2, ge=0)
+    "Shards that are computed again and compared byte by byte; 0 only reads."
+    seed: int = Field(default=1, ge=0)
+    "Decides which."
 
 
 @config

@@ -110,16 +110,19 @@ def prepare(
     *,
     target_seconds: float,
     kind: ShardKind = "auto",
+    listing: Listing | None = None,
 ) -> Plan:
-    """List the corpus, check everything that can be checked, and plan. Nothing is written yet."""
+    """List the corpus (unless its `listing` is given), check everything that can be checked, and plan. Nothing is
+    written yet."""
     location = open_location(output)
-    listing = corpus.list_units(OutputFolder(location).known_listing())
+    listing = listing or corpus.list_units(OutputFolder(location).known_listing())
+    units = work.weigh(listing).units
     if work.needs_text:
         check_text_column(listing, corpus.text_column)
     kept, read = needed_columns(work, corpus, listing.schema)
     schema = work.output_schema(listing.schema, kept)
     _check_apart(output, corpus, listing)
-    shards = plan_shards(listing.units, work.cost(), target_seconds=target_seconds, kind=kind, limit=corpus.limit)
+    shards = plan_shards(units, work.cost(), target_seconds=target_seconds, kind=kind, limit=corpus.limit)
     identity = {
         "format_version": FORMAT_VERSION,
         "job": work.job,
@@ -187,7 +190,7 @@ def execute(
                 done[outcome.shard] = outcome
                 rows, errors = rows + outcome.rows, errors + outcome.error
                 if rows >= BUDGET_FROM_ROWS and errors > error_budget * rows:
-                    _check_budget(_totals(run.work.job, done.values()), error_budget, run.output)
+                    _check_budget(add_up(run.work.job, done.values()), error_budget, run.output)
             on_event(outcome)
             if time.monotonic() - announced > ANNOUNCE_SECONDS:
                 folder.announce()
@@ -198,7 +201,7 @@ def execute(
             f"{len(failures)} of {len(plan.shards)} shards failed; the first: {failures[0].message}",
             todo=f"see {run.output}/_run/failed, mend the cause and run the command again",
         )
-    totals = _totals(run.work.job, done.values())
+    totals = add_up(run.work.job, done.values())
     assert totals.planned == plan.rows, "every row of the corpus is in exactly one shard"
     assert totals.rows == totals.ok + totals.null + totals.error, "every row is accounted for"
     _check_budget(totals, error_budget, run.output)
@@ -246,7 +249,8 @@ def _check_budget(totals: Totals, budget: float, output: str) -> None:
         )
 
 
-def _totals(job: str, done: Iterable[DoneRecord]) -> Totals:
+def add_up(job: str, done: Iterable[DoneRecord]) -> Totals:
+    """The totals of some shards."""
     records = sorted(done, key=lambda record: record.shard)
     names = ("planned", "skipped", "rows", "ok", "null", "error", "dropped", "tokens", "num_bytes", "halved", "seconds")
     errors: Counter[str] = Counter()

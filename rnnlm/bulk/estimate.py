@@ -112,16 +112,15 @@ def _take(run: BulkRun, shards: Sequence[Shard], rows: int, processor: Processor
 
 def _spread(shards: Sequence[Shard], rows: int, cost: CostModel) -> list[Shard]:
     """Up to PIECES runs of rows, at equal distances over the corpus."""
-    total = sum(shard.rows for shard in shards)
-    each = max(1, math.ceil(rows / PIECES))
     starts = np.array([shard.first_row for shard in shards])
-    chosen: dict[int, Shard] = {}
-    for place in range(min(PIECES, math.ceil(total / each))):
-        row = place * total // min(PIECES, math.ceil(total / each))
+    total = shards[-1].first_row + shards[-1].rows
+    pieces = min(PIECES, total)
+    chosen = []
+    for place in range(pieces):
+        row, following = place * total // pieces, (place + 1) * total // pieces
         shard = shards[int(np.searchsorted(starts, row, side="right")) - 1]
-        cut = _cut(shard, row - shard.first_row, each, cost)
-        chosen[cut.first_row] = cut
-    return list(chosen.values())
+        chosen.append(_cut(shard, row - shard.first_row, min(math.ceil(rows / pieces), following - row), cost))
+    return chosen
 
 
 def _cut(shard: Shard, start: int, rows: int, cost: CostModel) -> Shard:

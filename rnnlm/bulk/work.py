@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from rnnlm.bulk.plan import CostModel
 from rnnlm.config import config
+from rnnlm.data.listing import Listing
 from rnnlm.errors import ConfigError
 
 ERROR = "error"
@@ -65,6 +66,10 @@ class WorkConfig:
     @abstractmethod
     def cost(self) -> CostModel:
         """What a row and a byte of text are estimated to take."""
+
+    def weigh(self, listing: Listing) -> Listing:
+        """The listing with the sizes of units that `cost` is meant for; text bytes unless a job says otherwise."""
+        return listing
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

@@ -187,12 +187,14 @@ def _scoring_sentence(scoring: Mapping[str, Any]) -> str:
         parts.append(f"in {seconds:,.1f} s on the clock")
     if (workers := scoring.get("workers")) is not None:
         parts.append("by one process" if workers == 0 else f"by {workers:,} Ray worker{'' if workers == 1 else 's'}")
-    if (estimate := scoring.get("estimated_seconds")) is not None:
-        parts.append(f"(estimated beforehand: {estimate:,.1f} s of one core)")
+    if (estimate := scoring.get("estimate", {}).get("wall_seconds")) is not None:
+        parts.append(f"(estimated beforehand: {estimate['estimated']:,.1f} s)")
     text = f"Scoring: {' '.join(parts)}." if parts else ""
     rows = scoring.get("rows")
-    if isinstance(rows, Mapping) and {"ok", "error", "all"} <= rows.keys():
-        text += f" Rows: {rows['ok']:,} ok + {rows['error']:,} with an error = {rows['all']:,}."
+    if isinstance(rows, Mapping) and {"ok", "null", "error", "rows"} <= rows.keys():
+        text += (
+            f" Rows: {rows['ok']:,} ok + {rows['null']:,} null + {rows['error']:,} with an error = {rows['rows']:,}."
+        )
     return text.strip()
 
 
