@@ -1,6 +1,8 @@
 """Write a corpus again in parts of equal size, rows and columns as they were, in their order.
 
-python -m jobs.compact corpus.path=outputs/filtered/data/partition=head target_mb=256 output=outputs/head
+python -m jobs.compact corpus.path=outputs/scored/data target_mb=256 output=outputs/compact
+
+A path that holds one of = , [ ] { } needs quotes of its own: "corpus.path='outputs/filtered/data/partition=head'".
 """
 
 from jobs.app import run_job

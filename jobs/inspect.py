@@ -37,7 +37,7 @@ def _output_lines(state: Mapping[str, Any]) -> Iterator[str]:
     yield f"  output    {totals['part_bytes'] / 1e6:,.1f} MB from {totals['num_bytes'] / 1e6:,.1f} MB of text"
     yield f"  computed  {', '.join(f'{count:,} shards on {name}' for name, count in totals['hardware'].items())}"
     yield f"  corpus    {state['files']:,} files; {_settings(state['corpus'])}"
-    yield f"  work      {_settings(state["work"])}"
+    yield f"  work      {_settings(state['work'])}"
     if "driver" in state:
         driver = state["driver"]
         yield f"  driver    process {driver['pid']} on {driver['host']}, seen {driver['seconds_ago']:,.0f} s ago"

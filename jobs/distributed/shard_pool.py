@@ -11,7 +11,7 @@ aside and named, and the others go on. A worker lost with its node is nobody's f
 import sys
 import time
 import traceback
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,12 +27,14 @@ from rnnlm.bulk.shard import BulkRun, Failure, Outcome, Progress, Reader, run_sh
 from rnnlm.bulk.work import Device
 from rnnlm.errors import EnvironmentFailure, StalledError, TerminatedError
 
+HUNG = "hung"
 WATCH = "watch"  # the concurrency group that answers while a shard is done
 WAIT_SECONDS = 0.5  # for something to finish, before looking after the workers
 HEALTH_SECONDS = 1.0  # between two looks at a worker; longer with many workers
 RESIZE_SECONDS = 10.0  # between two looks at the size of the cluster
 STACKS_SECONDS = 5.0  # for a worker to say where it hangs
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)  # before a worker is replaced, while they die one after the other
+NODE_SECONDS = 30.0  # until Ray has noticed that a node is gone, if it is
 MAX_BARREN_STARTS = 5  # workers in a row that died before they were ready
 
 
@@ -94,6 +96,15 @@ def kinds_of(cluster: ClusterConfig) -> list[Kind]:
     return kinds
 
 
+@dataclass(frozen=True)
+class Death:
+    """The end of a worker at a shard."""
+
+    node: str
+    verb: str
+    details: str
+
+
 @dataclass(eq=False)
 class Hired:
     """A worker as the driver sees it."""
@@ -151,7 +162,8 @@ class _Pool:
         self._class = ray.remote(concurrency_groups={WATCH: 1})(ShardWorker)
         self._kinds = kinds_of(self.cluster)
         self._hired = self._barren_starts = self._deaths_in_a_row = 0
-        self._attempts: Counter[int] = Counter()
+        self._deaths: defaultdict[int, list[Death]] = defaultdict(list)
+        self._suspects: list[tuple[float, Shard]] = []  # judged from that time on
         self._room: dict[Kind, int] = {}
         self._sized = -RESIZE_SECONDS
         self._hire_from = 0.0  # not before this time
@@ -159,7 +171,7 @@ class _Pool:
 
     def left(self) -> bool:
         """Whether any shard is not done yet."""
-        return bool(self.queue) or any(worker.shard or worker.reserved for worker in self.workers)
+        return bool(self.queue or self._suspects) or any(worker.shard or worker.reserved for worker in self.workers)
 
     def resize(self) -> None:
         """Hire what is missing, up to one worker a shard."""
@@ -208,7 +220,7 @@ class _Pool:
             try:
                 found = ray.get(reference)
             except RayActorError as error:
-                yield from self._lost(worker, error)
+                self._lost(worker, error)
             except RayTaskError as error:
                 raise _unwrapped(error) from error
             else:
@@ -231,8 +243,10 @@ class _Pool:
             if worker.health is None and now - worker.asked > period:
                 worker.health, worker.asked = worker.actor.health.remote(), now
             if now - worker.moved > self.cluster.stall_seconds:
-                yield from self._hung(worker)
-        if now - self._moved > self.cluster.stall_seconds and not any(worker.shard for worker in self.workers):
+                self._hung(worker)
+        yield from self._judge()
+        idle = not any(worker.shard for worker in self.workers)
+        if self.queue and idle and now - self._moved > self.cluster.stall_seconds:
             wanted = " or ".join(str(kind.needs) for kind in self._kinds)
             raise StalledError(
                 f"no worker came up for {now - self._moved:.0f} s; each needs {wanted}",
@@ -285,7 +299,7 @@ class _Pool:
             if progress.shard == worker.shard.index:
                 self.on_progress(progress)
 
-    def _hung(self, worker: Hired) -> Iterator[Outcome]:
+    def _hung(self, worker: Hired) -> None:
         assert worker.shard is not None
         try:
             stacks = ray.get(worker.actor.stacks.remote(), timeout=STACKS_SECONDS)
@@ -296,9 +310,9 @@ class _Pool:
             f"its stacks:\n{stacks}"
         )
         ray.kill(worker.actor)
-        yield from self._blame(worker, "hung", stacks, stalled=True)
+        self._blame(worker, HUNG, stacks)
 
-    def _lost(self, worker: Hired, error: RayActorError) -> Iterator[Outcome]:
+    def _lost(self, worker: Hired, error: RayActorError) -> None:
         cause = getattr(error, "cause", None)
         if isinstance(cause, Exception) and not isinstance(cause, RayActorError):
             raise _unwrapped(error) from error  # the worker could not be built: every other would fail alike
@@ -314,28 +328,39 @@ class _Pool:
                     todo="see the logs of the cluster (`ray logs`); is there memory enough for the model?",
                 ) from error
             return
-        if getattr(error, "preempted", False) or not node_is_alive(worker.node):
-            self.say(f"{worker.name} was lost with its node; its shard is done again")
-            self._forget(worker)
-            return
-        yield from self._blame(worker, "ended", str(error), stalled=False)
+        self._blame(worker, "ended", str(error))
 
-    def _blame(self, worker: Hired, verb: str, details: str, *, stalled: bool) -> Iterator[Outcome]:
-        """A worker is gone because of its shard, as far as anyone can tell."""
-        shard = worker.shard
-        if shard is None:
-            self._forget(worker)
-            return
-        self._attempts[shard.index] += 1
-        attempts = self._attempts[shard.index]
-        if attempts < self.cluster.max_attempts:
-            self._forget(worker)
-            return
-        worker.shard = None
+    def _blame(self, worker: Hired, verb: str, details: str) -> None:
+        """A worker is gone because of its shard, as far as anyone can tell now."""
+        assert worker.node is not None
+        shard, worker.shard = worker.shard, None
         self._forget(worker)
-        message = f"shard {shard.index} (rows from {shard.first_row}) {verb} {attempts} workers"
-        self.run.folder().fail(shard, message, details)
-        yield Failure(shard.index, message, stalled)
+        if shard is None:
+            return
+        self._deaths[shard.index].append(Death(worker.node, verb, details))
+        if self._guilt(shard) < self.cluster.max_attempts:
+            self.queue.appendleft(shard)
+        else:
+            self._suspects.append((time.monotonic() + (0.0 if verb == HUNG else NODE_SECONDS), shard))
+
+    def _judge(self) -> Iterator[Outcome]:
+        """Set aside the shards that have cost too many workers, unless it was their nodes that died."""
+        due = [shard for when, shard in self._suspects if when <= time.monotonic()]
+        self._suspects = [(when, shard) for when, shard in self._suspects if when > time.monotonic()]
+        for shard in due:
+            deaths = self._deaths[shard.index]
+            if self._guilt(shard) < self.cluster.max_attempts:
+                self.say(f"shard {shard.index} is done again: it was a node that was lost")
+                self._moved = time.monotonic()
+                self.queue.appendleft(shard)
+                continue
+            message = f"shard {shard.index} (rows from {shard.first_row}) {deaths[-1].verb} {len(deaths)} workers"
+            self.run.folder().fail(shard, message, deaths[-1].details)
+            yield Failure(shard.index, message, stalled=deaths[-1].verb == HUNG)
+
+    def _guilt(self, shard: Shard) -> int:
+        """How many workers a shard has cost, not counting those that died with their node."""
+        return sum(node_is_alive(death.node) for death in self._deaths[shard.index])
 
     def _forget(self, worker: Hired) -> None:
         """Strike a worker off the list; what it had goes back to the head of the queue."""

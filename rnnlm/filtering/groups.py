@@ -30,7 +30,7 @@ def scores_of(values: pa.Array | pa.ChunkedArray) -> Floats:
     return found
 
 
-def join_groups(columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array:
+def join_groups(columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array | pa.ChunkedArray:
     """One column of groups from several, say language and source: "en / wiki"; a null is named "null"."""
     names = [_as_text(column) for column in columns]
     return pc.binary_join_element_wise(*names, SEPARATOR, null_handling="replace", null_replacement=NULL)
@@ -158,7 +158,7 @@ class GroupedSketch:
             self._sketches[place].add(part)
 
 
-def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     try:
         return pc.cast(column, pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -8,6 +8,7 @@ A value equal to a threshold belongs to the lower partition. A row whose score i
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,6 +23,7 @@ from rnnlm.filtering.groups import GroupedSketch, encode_groups, scores_of
 
 QUANTILES = (1 / 3, 2 / 3)
 NAMES = ("head", "middle", "tail")
+FOLDER_NAME = re.compile(r"[\w.+-]*")  # an empty name is refused for another reason
 MIN_GROUP_ROWS = 100  # with fewer, a tercile is a matter of luck
 
 
@@ -126,6 +128,7 @@ def check_cuts(*, quantiles: Sequence[float] | None, thresholds: Sequence[float]
         problems.append(f"names: {len(cuts)} cuts make {len(cuts) + 1} partitions, but {len(names)} names are given")
     if len(set(names)) != len(names) or not all(names):
         problems.append(f"names: must differ and not be empty, not {list(names)}")
+    problems += [f"names: '{name}' cannot be the name of a folder" for name in names if not FOLDER_NAME.fullmatch(name)]
     if problems:
         raise ConfigError(problems)
 
