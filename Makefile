@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 DEMO := outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-all bench clean
+.PHONY: help setup demo check format test test-all test-faults bench clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Make .venv and install the project with every version pinned
 
@@ -40,10 +40,13 @@ format: setup  ## Put the code into the house style
 	$(VENV)/bin/ruff format --quiet .
 
 test: setup  ## The tests that gate every change (a few minutes)
-	$(RUN) -m pytest -m "not slow and not gpu"
+	$(RUN) -m pytest -m "not slow and not gpu and not faults"
 
 test-all: setup  ## Every test, the slow ones too
-	$(RUN) -m pytest
+	$(RUN) -m pytest -m "not faults"
+
+test-faults: setup  ## 200 random kills of workers, drivers and nodes under a score run (half an hour)
+	$(RUN) -m pytest -m faults -s tests/faults
 
 bench: setup  ## Measure scoring and training against plain scripts
 	$(RUN) -m benchmarks.bench_score --size small

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+import jobs.distributed  # noqa: F401 - settles what Ray reads from the environment, before any test imports Ray
 from tests.corpora import save_tiny, words_tokenizer
 
 settings.register_profile("rnnlm", derandomize=True, max_examples=50, deadline=None, database=None, print_blob=True)

@@ -319,6 +319,8 @@ class _Pool:
         self._deaths_in_a_row += 1
         pause = BACKOFF_SECONDS[min(self._deaths_in_a_row, len(BACKOFF_SECONDS)) - 1]
         self._hire_from = time.monotonic() + (pause if self._deaths_in_a_row > 1 else 0.0)
+        state = "while it started" if worker.node is None else f"at shard {worker.shard.index if worker.shard else '-'}"
+        self.say(f"{worker.name} died {state}: {_last_line(error)}")
         if worker.node is None:
             self._forget(worker)
             self._barren_starts += 1
