@@ -21,12 +21,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a corpus something is; the identity of a row is (file, row group, row)."""
+    """Where in a corpus something is; the identity of a row is (file, row group, row). In a text file it is the line,
+    counted from 1 as an editor does."""
 
     file: str
     row_group: int | None = None
     row: int | None = None
     column: str | None = None
+    line: int | None = None
 
     def __str__(self) -> str:
         parts = [self.file]
@@ -34,6 +36,8 @@ class Place:
             parts.append(f"row group {self.row_group}")
         if self.row is not None:
             parts.append(f"row {self.row}")
+        if self.line is not None:
+            parts.append(f"line {self.line}")
         if self.column is not None:
             parts.append(f"column '{self.column}'")
         return ", ".join(parts)

@@ -119,3 +119,20 @@ class DoubleTask(LanguageModelConfig):
 
     def build_model(self, vocab_size: int) -> LanguageModel:
         return super().build_model(vocab_size).double()
+
+
+def write_compressed(file, content, member_bytes=None):
+    """Content as the ending of the file's name asks for: plain, .gz or .zst; in several members if it says so."""
+    codec = {".gz": "gzip", ".zst": "zstd"}.get(file.suffix)
+    step = member_bytes or max(1, len(content))
+    parts = [content[start : start + step] for start in range(0, max(1, len(content)), step)]
+    file.write_bytes(b"".join(compressed(part, codec) for part in parts))
+
+
+def compressed(content, codec):
+    if codec is None:
+        return content
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, codec) as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()

@@ -61,6 +61,14 @@ def covers(path: str | Sequence[str], suffixes: tuple[str, ...], file: Location)
     return False
 
 
+def search_folders(path: str | Sequence[str]) -> list[str]:
+    """Below which of these a file of `list_files` lies, written as the paths of `list_files` begin."""
+    folders: list[str] = []
+    for one in [path] if isinstance(path, str) else path:
+        folders.extend([one, _fixed_folder(one)] if any(sign in one for sign in GLOB_SIGNS) else [one])
+    return [_uri(location, location.path).rstrip("/") for location in map(open_location, folders)]
+
+
 def stamp(path: str) -> FileStamp:
     """Size and time of last change of a listed file."""
     info = open_location(path).info()
@@ -106,9 +114,15 @@ def _expand(path: str, suffixes: tuple[str, ...]) -> list[FileStamp]:
     return sorted(found, key=lambda file: file.path)
 
 
+def _fixed_folder(pattern: str) -> str:
+    """The folder above the first part of a pattern that has a sign."""
+    fixed = pattern[: min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)]
+    return fixed.rpartition("/")[0] or ("/" if fixed.startswith("/") else ".")
+
+
 def _expand_glob(pattern: str) -> list[FileStamp]:
     fixed = pattern[: min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)]
-    folder = open_location(fixed.rpartition("/")[0] or ("/" if fixed.startswith("/") else "."))
+    folder = open_location(_fixed_folder(pattern))
     full = folder.path.rstrip("/") + "/" + pattern[len(fixed.rpartition("/")[0]) :].lstrip("/")
     selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
     infos = folder.filesystem.get_file_info(selector) if folder.is_dir() else []

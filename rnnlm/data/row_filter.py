@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rnnlm.errors import ConfigError
+from rnnlm.errors import ConfigError, DataError
 
 COMPARE: dict[type[ast.cmpop], Callable[..., Any]] = {
     ast.Eq: pc.equal,
@@ -61,7 +61,8 @@ class RowFilter:
         self.mask(schema.empty_table())
 
     def mask(self, table: pa.Table) -> pa.ChunkedArray | pa.Array:
-        """One boolean a row, never null."""
+        """One boolean a row, never null. Raises ConfigError if the filter does not fit the columns, DataError at bytes
+        that are no text."""
         try:
             found = self._value(self._tree, table)
             if isinstance(found, pa.Scalar):
@@ -71,6 +72,11 @@ class RowFilter:
             return pc.fill_null(found, False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             problem = str(error).splitlines()[0]
+            if "Invalid UTF8" in problem:
+                raise DataError(
+                    f"corpus.where: {self.text!r} meets a text that is not valid UTF-8",
+                    todo="write the column again, or leave out lower()",
+                ) from error
             raise ConfigError(f"corpus.where: {self.text!r} does not fit the columns: {problem}") from error
 
     def _value(self, node: ast.expr, table: pa.Table) -> Any:  # noqa: PLR0911 - one return a kind of node

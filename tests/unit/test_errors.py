@@ -56,6 +56,7 @@ def test_a_message_says_what_where_and_what_to_do():
         (Place("f", row=0), "f, row 0"),
         (Place("f", row_group=0), "f, row group 0"),
         (Place("f", column="c"), "f, column 'c'"),
+        (Place("f", line=3, column="c"), "f, line 3, column 'c'"),
     ],
 )
 def test_a_place_says_what_it_knows_and_zero_counts(place, said):

@@ -5,6 +5,7 @@ file) and reads rows of a unit in batches. Reading needs nothing but the unit, s
 leaves out (`where`, `sample`, `limit`) is decided here, once, by the number of a row in the whole corpus.
 """
 
+import dataclasses
 import functools
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -120,13 +121,16 @@ class CorpusConfig:
         check_text_column(listing, self.text_column)
         columns = self.needed_columns(listing.schema, [self.text_column])
         schema = pa.schema([listing.schema.field(name) for name in columns])
-        first_row, left = 0, listing.rows if self.limit is None else self.limit
+        first_row = unit_row = 0
+        left = listing.rows if self.limit is None else self.limit
         for unit in listing.units:
             stop = min(unit.rows, left)
             for table in self.read_batches(unit, schema, start=0, stop=stop):
-                selected, _ = self.select_rows(table, first_row)
+                selected, rows = self.select_rows(table, first_row)
                 first_row += table.num_rows
-                yield from (text for text in selected.column(self.text_column).to_pylist() if text)
+                place = Place(unit.path, row_group=unit.index, column=self.text_column)
+                yield from _texts(selected.column(self.text_column), rows - unit_row, place)
+            unit_row += unit.rows
             left -= stop
             if left == 0:
                 return
@@ -154,6 +158,25 @@ def check_text_column(listing: Listing, column: str) -> None:
         raise DataError(f"the column has type {found}, text is needed", where=where, todo="set corpus.text_column")
     if listing.rows == 0:
         raise DataError("the corpus has no rows", where=where, todo="check corpus.path")
+
+
+def _texts(column: pa.ChunkedArray, rows: Rows, place: Place) -> Iterator[str]:
+    """The texts that are neither null nor empty; raises DataError at bytes that are no text, which Parquet may hold."""
+    try:
+        texts = column.to_pylist()
+    except UnicodeDecodeError:
+        for index, value in enumerate(column):
+            try:
+                value.as_py()
+            except UnicodeDecodeError as error:
+                place = dataclasses.replace(place, row=int(rows[index]))
+                raise DataError(
+                    f"the text is not valid UTF-8 (byte 0x{error.object[error.start]:02x} at byte {error.start})",
+                    where=place,
+                    todo="write the column again, from text that was decoded",
+                ) from error
+        raise
+    yield from (text for text in texts if text)
 
 
 @functools.lru_cache(maxsize=16)

@@ -7,16 +7,16 @@ import pyarrow as pa
 from rnnlm.config import config
 from rnnlm.data.files import FileStamp, covers, list_files
 from rnnlm.data.formats.base import CorpusConfig
-from rnnlm.data.formats.text_blocks import list_blocks, read_lines
+from rnnlm.data.formats.text_blocks import list_blocks, read_lines, with_compressed
 from rnnlm.data.listing import Unit
 from rnnlm.storage import Location
 
-SUFFIXES = (".txt", ".text", ".tokens", ".lines")
+SUFFIXES = with_compressed((".txt", ".text", ".tokens", ".lines"))
 
 
 @config
 class LinesCorpus(CorpusConfig):
-    """Text files in UTF-8, one document a line; empty lines are empty documents."""
+    """Text files in UTF-8, plain or compressed, one document a line; empty lines are empty documents."""
 
     path: str | list[str]
     "Where the files are."
@@ -34,5 +34,7 @@ class LinesCorpus(CorpusConfig):
         return schemas[0][1]
 
     def read_batches(self, unit: Unit, schema: pa.Schema, *, start: int, stop: int) -> Iterator[pa.Table]:
-        table = pa.table({self.text_column: pa.array(read_lines(unit)[start:stop], type=pa.string())})
-        yield table.select(schema.names).cast(schema)
+        for found in read_lines(unit, start, stop):
+            # Checked to be UTF-8, so bytes become a string as they are.
+            table = pa.table({self.text_column: pa.array(found.lines, pa.binary()).cast(pa.string())})
+            yield table.select(schema.names).cast(schema)

@@ -1,15 +1,18 @@
 """Parquet: a unit is a row group. Every column and type comes back as it was written."""
 
+import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rnnlm.config import config
-from rnnlm.data.files import FileStamp, check_unchanged, covers, list_files
+from rnnlm.data.files import FileStamp, check_unchanged, covers, list_files, search_folders
 from rnnlm.data.formats.base import CorpusConfig
+from rnnlm.data.formats.hive import add_folder_columns, folder_values, typed
 from rnnlm.data.listing import Unit
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import Location, open_location
@@ -20,6 +23,8 @@ BATCH_ROWS = 1 << 16
 READ_BYTES = 1 << 20  # of a column chunk at a time
 READ_BYTES_REMOTE = 8 << 20  # the same over a network, where a request costs more than its bytes
 OPEN_FILES = 8
+# What pyarrow raises for damaged files; a name that is no UTF-8 is a ValueError, a count that is none an overflow.
+UNREADABLE = (pa.ArrowException, OSError, IndexError, ValueError, OverflowError)
 
 
 @config
@@ -29,50 +34,89 @@ class ParquetCorpus(CorpusConfig):
     path: str | list[str]
     "Where the files are."
 
+    hive: bool = True
+    "Folders named like lang=en are columns; a column that a file holds itself is the file's own."
+
     def would_read(self, file: Location) -> bool:
         return covers(self.path, SUFFIXES, file)
 
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "hive": self.hive}
+
     def list_files(self) -> list[FileStamp]:
+        _ = self._bases  # found here, since a relative path may mean another folder where a worker runs
         return list_files(self.path, SUFFIXES)
 
     def scan_file(self, file: FileStamp) -> tuple[list[Unit], pa.Schema]:
-        found = _open(file)
-        units = _row_groups(found, file, self.text_column)
-        schema = found.schema_arrow
-        found.close()
-        return units, schema
+        return scan_parquet(file, self.text_column)
 
     def merge_schemas(self, schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+        if self.hive:
+            schemas = add_folder_columns(schemas, self._bases)
         first_path, merged = schemas[0]
         for path, found in schemas[1:]:
             merged = _same_columns(merged, found, path, first_path)
         return merged
 
     def read_batches(self, unit: Unit, schema: pa.Schema, *, start: int, stop: int) -> Iterator[pa.Table]:
-        place = Place(unit.path, row_group=unit.index)
-        try:
-            file = _open_files.get(unit.file)
-            group = file.metadata.row_group(unit.index)
-            if group.num_rows != unit.rows:
-                raise DataError(f"the row group has {group.num_rows} rows, {unit.rows} were listed", where=place)
-            rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(1, unit.rows) // max(1, group.total_byte_size)))
-            batches = file.iter_batches(
-                batch_size=rows, row_groups=[unit.index], columns=schema.names, use_threads=False
-            )
-            begin = 0
-            for batch in batches:
-                end = begin + batch.num_rows
-                if end > start:
-                    table = pa.Table.from_batches([batch])
-                    table = table.slice(max(0, start - begin), min(end, stop) - max(begin, start))
-                    yield table if table.schema.equals(schema) else table.select(schema.names).cast(schema)
-                begin = end
-                if begin >= stop:
-                    break
-        except (pa.ArrowException, OSError, IndexError, ValueError) as error:
-            raise DataError(f"cannot read the row group: {_short(error)}", where=place) from error
-        if begin < min(stop, unit.rows):
-            raise DataError(f"the row group ended after {begin} rows, {unit.rows} were listed", where=place)
+        values = typed(folder_values(unit.path, self._bases), schema) if self.hive else {}
+        yield from read_row_group(unit, schema, start=start, stop=stop, values=values)
+
+    @functools.cached_property
+    def _bases(self) -> list[str]:
+        return search_folders(self.path)
+
+
+def scan_parquet(file: FileStamp, text_column: str) -> tuple[list[Unit], pa.Schema]:
+    """The row groups of a file and its schema, from its footer."""
+    found = _open(file)
+    try:
+        return _row_groups(found, file, text_column), found.schema_arrow
+    except UNREADABLE as error:
+        raise _unreadable(file, error) from error
+    finally:
+        found.close()
+
+
+def read_row_group(
+    unit: Unit, schema: pa.Schema, *, start: int, stop: int, values: Mapping[str, Any]
+) -> Iterator[pa.Table]:
+    """Rows of a row group in batches; a column that the file lacks has its one value in `values`."""
+    place = Place(unit.path, row_group=unit.index)
+    try:
+        file = _open_files.get(unit.file)
+        group = file.metadata.row_group(unit.index)
+        if group.num_rows != unit.rows:
+            raise DataError(f"the row group has {group.num_rows} rows, {unit.rows} were listed", where=place)
+        rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(1, unit.rows) // max(1, group.total_byte_size)))
+        columns = [name for name in schema.names if name in file.schema_arrow.names]
+        batches = file.iter_batches(batch_size=rows, row_groups=[unit.index], columns=columns, use_threads=False)
+        begin = 0
+        for batch in batches:
+            end = begin + batch.num_rows
+            if end > start:
+                batch = batch.slice(max(0, start - begin), min(end, stop) - max(begin, start))
+                yield _table(batch, schema, columns, values)
+            begin = end
+            if begin >= stop:
+                break
+    except UNREADABLE as error:
+        raise DataError(f"cannot read the row group: {_short(error)}", where=place) from error
+    if begin < min(stop, unit.rows):
+        raise DataError(f"the row group ended after {begin} rows, {unit.rows} were listed", where=place)
+
+
+def _table(batch: pa.RecordBatch, schema: pa.Schema, columns: Sequence[str], values: Mapping[str, Any]) -> pa.Table:
+    table = pa.Table.from_batches([batch])
+    if len(columns) == len(schema):
+        return table if table.schema.equals(schema) else table.select(schema.names).cast(schema)
+    arrays = [
+        table.column(field.name).cast(field.type)
+        if field.name in columns
+        else pa.repeat(pa.scalar(values[field.name], field.type), batch.num_rows)
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
 
 
 class _OpenFiles:
@@ -105,12 +149,16 @@ def _open(file: FileStamp) -> pq.ParquetFile:
             buffer_size=READ_BYTES if location.is_local else READ_BYTES_REMOTE,
             pre_buffer=False,
         )
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"not a readable Parquet file: {_short(error)}",
-            where=Place(file.path),
-            todo="was its writing or copying cut short?",
-        ) from error
+    except UNREADABLE as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: FileStamp, error: BaseException) -> DataError:
+    return DataError(
+        f"not a readable Parquet file: {_short(error)}",
+        where=Place(file.path),
+        todo="was its writing or copying cut short?",
+    )
 
 
 def _row_groups(found: pq.ParquetFile, file: FileStamp, text_column: str) -> list[Unit]:
@@ -120,6 +168,8 @@ def _row_groups(found: pq.ParquetFile, file: FileStamp, text_column: str) -> lis
     units = []
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
+        if group.num_rows < 0:
+            raise ValueError(f"row group {index} claims {group.num_rows} rows")
         size = group.total_byte_size if text is None else group.column(text).total_uncompressed_size
         units.append(Unit(file, index, group.num_rows, size))
     return units

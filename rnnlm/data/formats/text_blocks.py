@@ -1,9 +1,14 @@
 """Text files as blocks of whole lines, found in one scan; lines end at a line feed and nothing else.
 
 `str.splitlines` would also break at U+2028 and U+0085, which do occur inside texts and JSON strings.
+
+A plain file consists of units of about 8 MB. A compressed one (.gz, .zst) can only be read from its beginning: it is
+one unit, and goes through memory block by block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 from rnnlm.data.files import FileStamp, check_unchanged
 from rnnlm.data.listing import Unit
@@ -11,60 +16,157 @@ from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
 
 BLOCK_BYTES = 8 << 20
+MAX_LINE_BYTES = 1 << 30  # Arrow's text columns and its JSON reader end at 2 GB
+CUT_SHORT = "was its writing or copying cut short?"
+CODECS = {".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Some lines of a file, without their ends (a carriage return before the line feed belongs to the end)."""
+
+    path: str
+    lines: list[bytes]
+    before: Callable[[], int]
+    "How many lines stand before them in the file; counted when a message needs it."
+
+    def place(self, index: int | None = None, column: str | None = None) -> Place:
+        """Where line `index` of these is."""
+        return Place(self.path, line=None if index is None else self.before() + index + 1, column=column)
+
+
+def with_compressed(suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    """The endings of plain files and of compressed ones."""
+    return tuple(suffix + codec for codec in ("", *CODECS) for suffix in suffixes)
+
+
+def scan_lines(file: FileStamp, units: list[Unit]) -> Iterator[Lines]:
+    """Every line of a file, a block at a time; adds the file's units to `units` on the way.
+
+    Raises DataError with file and line at invalid UTF-8 and where compressed data are damaged or end too early.
+    """
+    for block, before in _scan(file, units):
+        yield Lines(file.path, _split(block), partial(int, before))
 
 
 def list_blocks(file: FileStamp) -> list[Unit]:
-    """Blocks of about 8 MB that end at a line end. Raises DataError with file and line at invalid UTF-8."""
+    """The units of a file; raises as `scan_lines`."""
     units: list[Unit] = []
-    line = start = 0
-    for index, block in enumerate(_blocks(file.path)):
-        check_utf8(block, file.path, line)
-        rows = block.count(b"\n") + (not block.endswith(b"\n"))
-        units.append(Unit(file, index, rows, len(block), start, start + len(block)))
-        line, start = line + rows, start + len(block)
+    for _ in _scan(file, units):
+        pass
     return units
 
 
-def read_lines(unit: Unit) -> list[str]:
-    """The lines of a block, without their ends (a carriage return before the line feed belongs to the end)."""
+def _scan(file: FileStamp, units: list[Unit]) -> Iterator[tuple[bytes, int]]:
+    """The blocks of a file, each with the number of lines before it."""
+    line = start = 0
+    compressed = _codec(file.path) is not None
+    for block in _blocks(file.path):
+        check_utf8(block, file.path, line)
+        yield block, line
+        rows, stop = _count_lines(block), start + len(block)
+        if compressed:
+            units[:] = [Unit(file, 0, line + rows, stop)]
+        else:
+            units.append(Unit(file, len(units), rows, len(block), start, stop))
+        line, start = line + rows, stop
+
+
+def read_lines(unit: Unit, start: int, stop: int) -> Iterator[Lines]:
+    """Lines `start` to `stop` of a unit, some megabytes at a time."""
     check_unchanged(unit.file)
+    blocks = _unit_block(unit) if _codec(unit.path) is None else _blocks(unit.path)
+    end = 0
+    for block in blocks:
+        begin, end = end, end + _count_lines(block)
+        if end > start and stop > start:
+            check_utf8(block, unit.path, partial(_lines_before, unit, begin))
+            skipped = max(0, start - begin)
+            yield Lines(unit.path, _split(block)[skipped : stop - begin], partial(_lines_before, unit, begin + skipped))
+        if end >= stop:
+            break
+    if end < min(stop, unit.rows) or (_codec(unit.path) is None and end != unit.rows):
+        raise DataError("the file changed after it was listed", where=Place(unit.path))
+
+
+def check_utf8(block: bytes, path: str, lines_before: int | Callable[[], int]) -> None:
+    """Raise DataError that names the line of the first byte that is not UTF-8."""
+    try:
+        block.decode()
+    except UnicodeDecodeError as error:
+        before = lines_before if isinstance(lines_before, int) else lines_before()
+        raise DataError(
+            f"not valid UTF-8 (byte 0x{block[error.start]:02x})",
+            where=Place(path, line=before + block.count(b"\n", 0, error.start) + 1),
+            todo="convert the file to UTF-8",
+        ) from error
+
+
+def _codec(path: str) -> str | None:
+    return next((codec for suffix, codec in CODECS.items() if path.endswith(suffix)), None)
+
+
+def _count_lines(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _split(block: bytes) -> list[bytes]:
+    lines = block.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    return [line.removesuffix(b"\r") for line in lines]
+
+
+def _lines_before(unit: Unit, line: int) -> int:
+    """How many lines of the file stand before line `line` of a unit."""
+    location = open_location(unit.path)
+    left = unit.start
+    if left:
+        with location.filesystem.open_input_stream(location.path, compression=None) as stream:
+            while left and (content := stream.read(min(left, BLOCK_BYTES))):
+                left -= len(content)
+                line += bytes(content).count(b"\n")
+    return line
+
+
+def _unit_block(unit: Unit) -> Iterator[bytes]:
     location = open_location(unit.path)
     try:
         with location.filesystem.open_input_file(location.path) as stream:
             block = bytes(stream.read_at(unit.stop - unit.start, unit.start))
     except OSError as error:
         raise DataError(f"cannot read the file: {error}", where=Place(unit.path)) from error
-    check_utf8(block, unit.path, 0)
-    lines = block.decode().split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    if len(lines) != unit.rows:
-        raise DataError("the file changed after it was listed", where=Place(unit.path))
-    return [line.removesuffix("\r") for line in lines]
+    if block:
+        yield block
 
 
-def check_utf8(block: bytes, path: str, first_line: int) -> None:
-    """Raise DataError that names the line (counted from 1) of the first byte that is not UTF-8."""
+def _blocks(path: str) -> Iterator[bytes]:
+    """Blocks of about BLOCK_BYTES that end at a line end; a longer line is a block of its own."""
+    codec = _codec(path)
+    location = open_location(path)
+    rest: list[bytes] = []
+    line = 0
     try:
-        block.decode()
-    except UnicodeDecodeError as error:
-        line = first_line + block.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"line {line} is not valid UTF-8 (byte 0x{block[error.start]:02x})",
-            where=Place(path, row=line - 1),
-            todo="convert the file to UTF-8",
-        ) from error
-
-
-def _blocks(file: str) -> Iterator[bytes]:
-    location = open_location(file)
-    rest = b""
-    with location.filesystem.open_input_stream(location.path, compression=None) as stream:
-        while content := stream.read(BLOCK_BYTES):
-            content = rest + bytes(content)
-            end = content.rfind(b"\n") + 1
-            if end:
-                yield content[:end]
-            rest = content[end:]
+        if codec is not None and location.info().size == 0:
+            raise DataError(f"the file has 0 bytes, not even {codec} of nothing has", where=Place(path), todo=CUT_SHORT)
+        with location.filesystem.open_input_stream(location.path, compression=codec) as stream:
+            while content := bytes(stream.read(BLOCK_BYTES)):
+                end = content.rfind(b"\n") + 1
+                if end:
+                    block = b"".join([*rest, content[:end]])
+                    yield block
+                    line += block.count(b"\n")
+                    rest = []
+                if content[end:]:
+                    rest.append(content[end:])
+                if sum(map(len, rest)) > MAX_LINE_BYTES:
+                    raise DataError(
+                        f"the line is longer than {MAX_LINE_BYTES >> 20} MB", where=Place(path, line=line + 1)
+                    )
+    except OSError as error:
+        line += sum(content.count(b"\n") for content in rest)
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        what = f"cannot decompress the file ({codec}) behind this line" if codec else "cannot read the file"
+        raise DataError(f"{what}: {problem}", where=Place(path, line=line or None), todo=CUT_SHORT) from error
     if rest:
-        yield rest
+        yield b"".join(rest)

@@ -5,10 +5,12 @@ import json
 import pyarrow as pa
 import pytest
 
-from rnnlm.data.formats import text_blocks
+from rnnlm.data.formats import jsonl, text_blocks
 from rnnlm.data.formats.jsonl import JsonlCorpus
 from rnnlm.data.formats.lines import LinesCorpus
+from rnnlm.data.formats.text_blocks import Lines
 from rnnlm.errors import DataError
+from tests.corpora import write_compressed as write
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_what_is_not_utf8_is_refused_with_file_and_line(tmp_path, monkeypatch, k
     monkeypatch.setattr(text_blocks, "BLOCK_BYTES", block)
     file = tmp_path / "bad.any"
     file.write_bytes(b'{"text": "a"}\n' * 41 + b'{"text": "\xff"}\n{}\n')
-    with pytest.raises(DataError, match=rf"line 42 is not valid UTF-8 \(byte 0xff\) at {file}, row 41; convert"):
+    with pytest.raises(DataError, match=rf"not valid UTF-8 \(byte 0xff\) at {file}, line 42; convert"):
         kind(path=str(file)).list_units()
 
 
@@ -122,30 +124,69 @@ def test_signs_that_look_like_line_ends_stay_inside_a_string(table_of, end):
     assert table.column("text").to_pylist() == texts
 
 
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("block", [8, 1 << 20])
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "said", "column"),
     [
-        ('{"a": ', "not valid JSON lines"),
-        ('{"a": 1, "a": 2}', "specified twice"),
-        ("[1]", "not valid JSON lines"),
-        ("5", "not valid JSON lines"),
-        ('{"a": "x"}', "changed from number to string"),
-        ('{"a": 1}{"a": 2}', "4 lines gave 5 objects"),
-        ("", "an empty line"),
-        ("  ", "an empty line"),
-        ('{"a": "\\ud800"}', "surrogate"),
+        ('{"a": ', "the JSON object does not end with the line", None),
+        ('{"a": }', "not valid JSON lines", None),
+        ('{"a": 1, "a": 2}', "specified twice", "a"),
+        ("[1]", "not a JSON object, it begins with '\\[1\\]'", None),
+        ("5", "not a JSON object", None),
+        ("null", "not a JSON object", None),
+        ('{"a": "x"}', "changed from number to string", "a"),
+        ('{"a": {"b": 1}}', "changed from number to object", "a"),
+        ('{"a": 1, "b": [1, "x"]}', "changed from number to string", "b/[]"),
+        ('{"a": 1}{"a": 2}', "the line holds more than one object", None),
+        ("", "an empty line", None),
+        ("  ", "an empty line", None),
+        ('{"b": "\\ud800"}', "surrogate", None),
+        ('{"a": 1e999}', "too big", None),
     ],
 )
-def test_a_bad_line_is_named(table_of, bad, said):
-    with pytest.raises(DataError, match=rf"{said}.* at .*a.jsonl, row group 0(, row 2)?") as caught:
-        table_of('{"a": 1}', '{"a": 2}', bad, '{"a": 3}')
-    assert caught.value.where.row == (None if "gave" in said else 2)
+def test_a_bad_line_is_named_by_its_number_in_the_file(tmp_path, monkeypatch, bad, said, column, block, ending):
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", block)
+    file = tmp_path / f"a.jsonl{ending}"
+    write(file, "".join(line + "\n" for line in ['{"a": 1}', '{"a": 2}', bad, '{"a": 3}']).encode())
+    with pytest.raises(DataError, match=rf"{said}.* at {file}, ") as caught:
+        JsonlCorpus(path=str(file)).list_units()
+    assert (caught.value.where.line, caught.value.where.column) == (3, column)
 
 
-def test_a_field_that_changes_its_type_from_unit_to_unit_is_refused(table_of, monkeypatch):
-    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 8)
-    with pytest.raises(DataError, match=r"a field changes its type: .*incompatible.* at .*a.jsonl, row group 1"):
-        table_of('{"a": "number"}', '{"a": 12345}')
+def test_a_line_that_turned_bad_after_listing_is_named_by_its_number_in_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(text_blocks, "check_unchanged", lambda file: None)
+    for bad, said in [(b'{"t": \x22a}', "Missing a closing quotation"), (b'{"t": "\xff"}', "not valid UTF-8")]:
+        file = tmp_path / "a.jsonl"
+        file.write_bytes(b'{"t": "a"}\n' * 10)
+        corpus = JsonlCorpus(path=str(file))
+        listing = corpus.list_units()
+        file.write_bytes(b'{"t": "a"}\n' * 7 + bad + b"\n" + b'{"t": "a"}\n' * 2)
+        with pytest.raises(DataError, match=said) as caught:
+            [corpus.read_unit(unit, listing.schema) for unit in listing.units]
+        assert caught.value.where.line == 8
+
+
+def test_an_integer_that_became_too_large_for_its_column_is_named(tmp_path, monkeypatch):
+    """Of a type found in another file; Arrow names no row here."""
+    lines = Lines("f", [b'{"a": 1}', b'{"a": 123456789012345678901234567890}'], lambda: 5)
+    with pytest.raises(DataError, match=r"Failed to convert JSON to int64.* at f, line 7"):
+        jsonl._parse(lines, pa.schema([("a", pa.int64())]))
+
+
+def test_integers_beyond_64_bits_are_doubles_as_everywhere_in_json(table_of):
+    assert table_of('{"a": 1}', '{"a": 123456789012345678901234567890}').column("a").to_pylist() == [
+        1.0,
+        1.2345678901234568e29,
+    ]
+
+
+def test_a_field_that_changes_its_type_from_file_to_file_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"a": "x"}\n')
+    (tmp_path / "b.jsonl").write_text('{"a": 5}\n')
+    with pytest.raises(DataError, match=r"a field changes its type: .* at .*b.jsonl, column 'a'"):
+        JsonlCorpus(path=str(tmp_path)).list_units()
 
 
 def test_a_string_stays_a_string_whatever_it_looks_like(table_of):
