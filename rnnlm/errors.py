@@ -16,7 +16,21 @@ A message says what is wrong, where, and what to do, with the values, in at most
 Anything else that escapes is a bug of ours: exit code 1 and a traceback.
 """
 
+import re
 from dataclasses import dataclass
+
+# `s3://key:secret@bucket`, not `hdfs://host:8020/a@b`; and `?sas_token=...`.
+_USER = re.compile(r"""(?<=://)(?![^/\s:@]*:\d+/)[^/\s@:'"?]*:[^\s'"?]*@""")
+_PARAMETER = re.compile(
+    r"""(?<=[?&])([^=&\s'"]*(?:key|secret|token|sig|password)[^=&\s'"]*)=[^&\s'"]*&?""", re.IGNORECASE
+)
+
+
+def without_secrets(text: str) -> str:
+    """`text` with the credentials taken out of the URIs in it: for messages and for what is kept."""
+    if "://" not in text:
+        return text
+    return _PARAMETER.sub("", _USER.sub("", text))
 
 
 @dataclass(frozen=True)
@@ -49,8 +63,9 @@ class RnnlmError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: Place | None = None, todo: str = "") -> None:
+        what, todo = without_secrets(what), without_secrets(todo)
         self.what, self.where, self.todo = what, where, todo
-        place = f" at {where}" if where is not None else ""
+        place = f" at {without_secrets(str(where))}" if where is not None else ""
         advice = f"; {todo}" if todo else ""
         super().__init__(f"{what}{place}{advice}")
 
@@ -70,7 +85,7 @@ class ConfigError(RnnlmError):
     """Every problem of a configuration at once, one line a problem: `path: problem`."""
 
     def __init__(self, problems: list[str] | str) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = [without_secrets(one) for one in ([problems] if isinstance(problems, str) else problems)]
         super().__init__("\n".join(self.problems))
 
 

@@ -1,47 +1,126 @@
-"""Files at any location pyarrow knows: a local path, or a URI such as s3://bucket/key.
+"""Files at a local path or a URI: s3://bucket/key, gs:// and abfs:// by pyarrow, hf:// and others by fsspec.
 
-Writes are atomic everywhere. On a local disk a temporary file is written, flushed to the disk and renamed; on an
-object store the final key is written directly, because there a put is atomic and a rename is not.
+Writes are atomic. On a local disk a temporary file is written, flushed to the disk and renamed; on an object store the
+final key is written directly, because there a put is atomic and a rename is not.
+
+What a remote store refuses for the moment is tried again. Credentials belong into the environment; those in a URI reach
+other processes by `Location.address` and are in no message and no record.
 """
 
+import errno
+import importlib
 import json
 import os
+import random
+import re
+import string
+import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
-from rnnlm.errors import DataError, EnvironmentFailure
+from rnnlm.errors import DataError, EnvironmentFailure, without_secrets
 
 TEMPORARY = ".tmp"  # end of the name of a file that is being written
+PAUSES_SECONDS = (1.0, 3.0, 9.0)  # between attempts; pyarrow's S3 tries for 6 s of its own each time
+JITTER = 0.5  # a pause is longer or shorter by at most this share
+CHUNK_BYTES = 8 << 20  # of an upload
+
+USE = "use a local path, s3://, gs:// or abfs://"
+CREDENTIALS = "check the credentials (for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and what they may do there"
+
+# What stores say, once names of keys and buckets are taken out.
+_REFUSED = re.compile(
+    r"ACCESS_?DENIED|SIGNATURE_DOES_NOT_MATCH|INVALID_(ACCESS_KEY_ID|CLIENT_TOKEN_ID|SIGNATURE|TOKEN)|EXPIRED_?TOKEN"
+    r"|UNRECOGNIZED_CLIENT|MISSING_AUTHENTICATION|PERMISSION_?DENIED|UNAUTHENTICATED|UNAUTHORIZED|FORBIDDEN"
+    r"|AUTHENTICATION_?FAILED|AUTHORIZATION_?FAILURE|(HTTP|status|code|error)\W{0,3}(status|code)?\W{0,3}40[13]\b",
+    re.IGNORECASE,
+)
+_NO_BUCKET = re.compile(r"NO_?SUCH_?BUCKET|CONTAINER_?NOT_?FOUND|bucket\W+(not found|does not exist)", re.IGNORECASE)
+_PASSING = re.compile(
+    r"SLOW_?DOWN|THROTTL|TOO_?MANY_?REQUESTS|REQUEST_?LIMIT|RESOURCE_EXHAUSTED|UNAVAILABLE|SERVER_?BUSY"
+    r"|INTERNAL_?(FAILURE|ERROR|SERVER_?ERROR)|internal (server )?error|reduce your request rate|try again"
+    r"|NETWORK_CONNECTION|CURLCODE|TIMEOUT|timed? out|DEADLINE_EXCEEDED"
+    r"|connection (\w+ )?(reset|closed|aborted|refused)|broken pipe|bad gateway"
+    r"|(HTTP|status|code|error)\W{0,3}(status|code)?\W{0,3}(408|429|5\d\d)\b",
+    re.IGNORECASE,
+)
+_PASSING_ERRNO = {errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EPIPE, errno.EAGAIN}
+_WEB = ("http", "https")  # fsspec reads them, but they have no folders and cannot be written
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Location:
-    """A path on a file system; `join` goes down, everything else reads or writes this very path."""
+    """A path on a file system; `join` goes down, everything else reads or writes this very path.
+
+    `uri` is for people, without credentials; `address` opens this very place in any process. Both may be pickled.
+    """
 
     filesystem: pafs.FileSystem
     path: str
     uri: str
+    address: str
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_reopened, (self.address, self.uri))
 
     @property
     def is_local(self) -> bool:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
-    @property
-    def address(self) -> str:
-        """What opens this very place in a process with another working directory."""
-        return self.path if self.is_local else self.uri
-
     def join(self, *parts: str) -> "Location":
         tail = "/".join(parts)
-        return Location(self.filesystem, f"{self.path}/{tail}", f"{self.uri.rstrip('/')}/{tail}")
+        if not tail:
+            return self
+        path = f"{self.path.rstrip('/')}/{tail}" if self.path else tail
+        if self.is_local:
+            return Location(self.filesystem, path, f"{self.uri.rstrip('/')}/{tail}", path)
+        # pyarrow takes a URI for quoted, fsspec does not.
+        shown = tail if self._by_fsspec else quote(tail, safe="/=:,@")
+        return Location(self.filesystem, path, _below(self.uri, shown), _below(self.address, shown))
+
+    def under(self, path: str) -> "Location":
+        """The location of a path that a listing of this folder gave."""
+        return self.join(path[len(self.path) :].strip("/"))
+
+    def holds(self, address: str) -> bool:
+        """Whether the address of a file lies below this folder."""
+        if self.is_local:
+            return address.startswith(self.path.rstrip("/") + "/")
+        ours, theirs = (without_secrets(one).partition("?")[0] for one in (self.address, address))
+        return theirs.startswith(ours.rstrip("/") + "/")
+
+    def ancestor(self, levels: int) -> "Location":
+        """The folder so many levels up."""
+        path = self.path.rstrip("/").rsplit("/", levels)[0]
+        if self.is_local:
+            return Location(self.filesystem, path or "/", path or "/", path or "/")
+        return Location(self.filesystem, path, _above(self.uri, levels), _above(self.address, levels))
+
+    def retrying(self, action: Callable[[], T]) -> T:
+        """What `action`, which reads or writes here, gives; if this is remote, tried again while the store is busy.
+
+        Raises EnvironmentFailure if the store refuses the credentials or stays out of reach, DataError if there is no
+        such bucket; any other OSError as it is.
+        """
+        return with_retries(action, self.attempts())
+
+    def attempts(self) -> "Attempts":
+        """A fresh count of attempts at something that is done here."""
+        return Attempts(self.uri, remote=not self.is_local)
 
     def info(self) -> pafs.FileInfo:
         try:
-            return self.filesystem.get_file_info(self.path)
+            return self.retrying(lambda: self.filesystem.get_file_info(self.path))
         except OSError as error:
             raise EnvironmentFailure(f"cannot look at {self.uri}: {_first_line(error)}") from error
 
@@ -51,31 +130,46 @@ class Location:
     def is_dir(self) -> bool:
         return bool(self.info().type == pafs.FileType.Directory)
 
-    def list_names(self) -> list[str]:
-        """Names directly below this folder, sorted; empty if there is no such folder."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True)
+    def list_infos(self, *, recursive: bool) -> list[pafs.FileInfo]:
+        """What is below this folder; empty if there is no such folder. Raises DataError if it is a file."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
         try:
-            return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+            found: list[pafs.FileInfo] = self.retrying(lambda: self.filesystem.get_file_info(selector))
         except OSError as error:
             raise DataError(f"{self.uri} is not a folder: {_first_line(error)}", todo="check the path") from error
+        return found
+
+    def list_names(self) -> list[str]:
+        """Names directly below this folder, sorted; empty if there is no such folder."""
+        return sorted(info.base_name for info in self.list_infos(recursive=False))
 
     def list_files(self) -> list[str]:
         """Paths of all files below this folder, relative to it; what a cut-short write may leave does not count."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
-        infos = [info for info in self.filesystem.get_file_info(selector) if info.type == pafs.FileType.File]
+        infos = [info for info in self.list_infos(recursive=True) if info.type == pafs.FileType.File]
         started = [
             info for info in infos if not (info.base_name.startswith(".") and info.base_name.endswith(TEMPORARY))
         ]
         return sorted(info.path[len(self.path) :].lstrip("/") for info in started)
 
+    def open_input(self) -> pa.NativeFile:
+        """The file, open for reading at any place. Raises OSError as `retrying` does; wrap reading in that, too."""
+        return self.retrying(lambda: self.filesystem.open_input_file(self.path))
+
+    def read_range(self, start: int, length: int) -> bytes:
+        """Up to so many bytes from byte `start`. Raises DataError if the file cannot be read."""
+
+        def read() -> bytes:
+            with self.filesystem.open_input_file(self.path) as stream:
+                return bytes(stream.read_at(length, start))
+
+        return self._reading(read)
+
     def read_bytes(self) -> bytes:
-        try:
+        def read() -> bytes:
             with self.filesystem.open_input_stream(self.path, compression=None) as stream:
                 return bytes(stream.read())
-        except FileNotFoundError as error:
-            raise DataError(f"there is no file {self.uri}", todo="check the path") from error
-        except OSError as error:
-            raise DataError(f"cannot read {self.uri}: {_first_line(error)}", todo="check the path") from error
+
+        return self._reading(read)
 
     def read_json(self) -> Any:
         try:
@@ -87,8 +181,8 @@ class Location:
         """Write atomically; whoever looks sees the old content or the new, never a part."""
         try:
             if not self.is_local:
-                with self.filesystem.open_output_stream(self.path, compression=None) as stream:
-                    stream.write(content)
+                by_fsspec = self._by_fsspec
+                self._put(lambda: self._fsspec.pipe_file(self.path, content) if by_fsspec else self._stream(content))
                 return
             target = Path(self.path)
             temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY}")
@@ -132,43 +226,201 @@ class Location:
                     os.fsync(stream.fileno())
                 os.replace(local_file, self.path)
                 return
-            self.write_bytes(local_file.read_bytes())
+            if self._by_fsspec:
+                self._put(lambda: self._fsspec.put_file(str(local_file), self.path))
+                return
+            with pa.memory_map(str(local_file)) as mapped:
+                content = mapped.read_buffer()
+                self._put(lambda: self._stream(content))
         except OSError as error:
             raise EnvironmentFailure(f"cannot write {self.uri}: {_first_line(error)}") from error
 
     def delete(self) -> None:
         """Delete this file if it is there."""
         if self.exists():
-            self.filesystem.delete_file(self.path)
+            self._changing("delete", lambda: self.filesystem.delete_file(self.path), gone_is_done=True)
 
     def write_text(self, content: str) -> None:
-        self.write_bytes(content.encode())
+        """A record or report; credentials in URIs are left out."""
+        self.write_bytes(without_secrets(content).encode())
 
     def write_json(self, content: Any) -> None:
+        """A record or report as `write_text` has it, easy to compare."""
         self.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
     def make_dir(self) -> None:
-        try:
-            self.filesystem.create_dir(self.path, recursive=True)
-        except OSError as error:
-            raise EnvironmentFailure(f"cannot make the folder {self.uri}: {_first_line(error)}") from error
+        self._changing("make the folder", lambda: self.filesystem.create_dir(self.path, recursive=True))
 
     def delete_dir(self) -> None:
         if self.exists():
-            self.filesystem.delete_dir(self.path)
+            self._changing("delete", lambda: self.filesystem.delete_dir(self.path), gone_is_done=True)
+
+    @property
+    def _by_fsspec(self) -> bool:
+        return isinstance(self.filesystem, pafs.PyFileSystem)
+
+    @property
+    def _fsspec(self) -> Any:
+        """For writing whole files: each file system has its own way to put one, better than a stream."""
+        found = self.filesystem.handler.fs
+        found.makedirs(self.path.rpartition("/")[0], exist_ok=True)
+        return found
+
+    def _reading(self, read: Callable[[], bytes]) -> bytes:
+        try:
+            return self.retrying(read)
+        except FileNotFoundError as error:
+            raise DataError(f"there is no file {self.uri}", todo="check the path") from error
+        except OSError as error:
+            raise DataError(f"cannot read {self.uri}: {_first_line(error)}", todo="check the path") from error
+
+    def _changing(self, what: str, change: Callable[[], None], *, gone_is_done: bool = False) -> None:
+        try:
+            self.retrying(change)
+        except OSError as error:
+            if gone_is_done and isinstance(error, FileNotFoundError):
+                return  # another process was faster, or an attempt that seemed to fail
+            raise EnvironmentFailure(f"cannot {what} {self.uri}: {_first_line(error)}") from error
+
+    def _put(self, put: Callable[[], None]) -> None:
+        """Write to a remote store, in a thread of its own, since a signal raises in the main thread only.
+
+        What a signal broke off in `_stream` would become visible: pyarrow's stream completes the upload when it is
+        closed or collected, whatever happened before. Only a part that the store refused makes it give up.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            self.retrying(lambda: thread.submit(put).result())
+
+    def _stream(self, content: Any) -> None:
+        """All of it is at hand before the upload begins (a mapped file, for one): nothing but the store can fail."""
+        buffer = pa.py_buffer(content)
+        with self.filesystem.open_output_stream(self.path, compression=None) as stream:
+            for start in range(0, buffer.size, CHUNK_BYTES):
+                stream.write(buffer.slice(start, min(CHUNK_BYTES, buffer.size - start)))
+
+
+class Attempts:
+    """Counts the failures of one operation, and waits after each; for loops that `Location.retrying` does not fit."""
+
+    def __init__(self, uri: str, *, remote: bool = True, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._uri, self._remote, self._sleep = uri, remote, sleep
+        self._pauses = iter(PAUSES_SECONDS)
+
+    def wait_after(self, error: OSError) -> None:
+        """Wait until it is time to try again. Raises if that would not help, as `Location.retrying` does."""
+        if not self._remote:
+            raise error
+        uri, said = self._uri, _first_line(error)
+        bare = re.sub(r"'[^']*'", "", str(error))
+        if _NO_BUCKET.search(bare):
+            raise DataError(
+                f"there is no bucket for {uri}: {said}", todo="check the name, or make the bucket"
+            ) from error
+        if isinstance(error, PermissionError) or _REFUSED.search(bare):
+            raise EnvironmentFailure(f"access to {uri} is refused: {said}", todo=CREDENTIALS) from error
+        if not is_passing(error):
+            raise error
+        pause = next(self._pauses, None)
+        if pause is None:
+            raise EnvironmentFailure(
+                f"{uri} failed {len(PAUSES_SECONDS) + 1} times: {said}",
+                todo="the storage is overloaded or out of reach; run the command again later",
+            ) from error
+        # Not reproducible on purpose: workers that failed together must not come back together.
+        self._sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
+
+
+def with_retries(action: Callable[[], T], attempts: Attempts) -> T:
+    """What `action` gives; tried again as long as `attempts` allows."""
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            attempts.wait_after(error)
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether a remote store may well do a moment later what it failed to do: throttling, 5xx, a lost connection."""
+    if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)):
+        return False
+    if isinstance(error, (ConnectionError, TimeoutError)) or error.errno in _PASSING_ERRNO:
+        return True
+    return _PASSING.search(re.sub(r"'[^']*'", "", str(error))) is not None
 
 
 def open_location(uri: str) -> Location:
-    """The location of a local path (absolute or relative to the working directory) or of a URI."""
+    """The location of a local path (absolute or relative to the working directory) or of a URI.
+
+    Raises DataError if it cannot be one, EnvironmentFailure if a package for its scheme is missing.
+    """
     if not uri:
         raise DataError("an empty path was given", todo="give a local path or a URI such as s3://bucket/folder")
+    if "\0" in uri:
+        raise DataError(f"the path {uri!r} has a NUL character in it", todo="check the path")
     if "://" not in uri:
-        return Location(pafs.LocalFileSystem(), os.path.abspath(Path(uri).expanduser()), uri)  # noqa: PTH100 - drops ".."
+        path = os.path.abspath(Path(uri).expanduser())  # noqa: PTH100 - drops ".."
+        return Location(pafs.LocalFileSystem(), path, uri, path)
+    shown = without_secrets(uri)
+    typed = _as_pyarrow_reads(uri)
     try:
-        filesystem, path = pafs.FileSystem.from_uri(uri)
+        filesystem, path = with_retries(lambda: pafs.FileSystem.from_uri(typed), Attempts(shown))
+    except (OSError, ValueError, ImportError) as error:
+        if isinstance(error, ImportError) or "Unrecognized filesystem type" in str(error):
+            return _open_by_fsspec(uri)
+        raise DataError(f"cannot open {shown}: {_first_line(error)}", todo=USE) from error
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return Location(filesystem, path, uri, path)
+    return Location(filesystem, path, shown, uri)
+
+
+def _as_pyarrow_reads(uri: str) -> str:
+    """A name may be typed as it is; pyarrow wants those signs quoted that a URI cannot have.
+
+    It also asks S3 for the region of the bucket (and holds every other thread meanwhile), whatever the environment
+    says of it.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        return uri
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if scheme == "s3" and region and not re.search(r"[?&](region|endpoint_override)=", rest):
+        uri += f"{'&' if '?' in rest else '?'}region={region}"
+    return quote(uri, safe="".join(set(string.punctuation) - set('#[]{}<>|\\^`"')))
+
+
+def _open_by_fsspec(uri: str) -> Location:
+    scheme, shown = uri.partition("://")[0], without_secrets(uri)
+    if scheme in _WEB:
+        raise DataError(f"cannot open {shown}: a web address is no file system", todo=USE)
+    try:
+        fsspec = importlib.import_module("fsspec.core")
+        # A kept listing would not show what another worker has written.
+        filesystem, path = fsspec.url_to_fs(uri, use_listings_cache=False)
+    except ImportError as error:
+        named = re.search(r"install (\w[\w.-]*)", str(error), re.IGNORECASE)
+        package = named[1] if named else (error.name or scheme).partition(".")[0]
+        raise EnvironmentFailure(
+            f"{scheme}:// needs a package that is missing: {_first_line(error)}", todo=f"pip install {package}"
+        ) from error
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot open {uri}: {_first_line(error)}", todo="use a local path, s3:// or gs://") from error
-    return Location(filesystem, path, uri)
+        raise DataError(f"cannot open {shown}: {_first_line(error)}", todo=USE) from error
+    return Location(pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path, shown, uri)
+
+
+def _reopened(address: str, uri: str) -> Location:
+    found = open_location(address)
+    return Location(found.filesystem, found.path, uri, found.address)
+
+
+def _below(uri: str, tail: str) -> str:
+    """The path of a URI ends where its query begins."""
+    head, mark, query = uri.partition("?")
+    return f"{head.rstrip('/')}/{tail}{mark}{query}"
+
+
+def _above(uri: str, levels: int) -> str:
+    head, mark, query = uri.partition("?")
+    return f"{head.rstrip('/').rsplit('/', levels)[0]}{mark}{query}"
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ from hypothesis import settings
 
 import jobs.distributed  # noqa: F401 - settles what Ray reads from the environment, before any test imports Ray
 from tests.corpora import save_tiny, words_tokenizer
+from tests.servers import s3, s3_server  # noqa: F401 - fixtures
 
 settings.register_profile("rnnlm", derandomize=True, max_examples=50, deadline=None, database=None, print_blob=True)
 settings.load_profile("rnnlm")

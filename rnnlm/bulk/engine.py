@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rnnlm.bulk.output import DoneRecord, OutputFolder
+from rnnlm.bulk.output import DATA, FAILED, DoneRecord, OutputFolder
 from rnnlm.bulk.plan import Shard, ShardKind, plan_digest, plan_shards
 from rnnlm.bulk.shard import (
     NULL_CODE,
@@ -199,7 +199,7 @@ def execute(
         error = StalledError if any(failure.stalled for failure in failures) else FailuresError
         raise error(
             f"{len(failures)} of {len(plan.shards)} shards failed; the first: {failures[0].message}",
-            todo=f"see {run.output}/_run/failed, mend the cause and run the command again",
+            todo=f"see {folder.folder.join(FAILED).uri}, mend the cause and run the command again",
         )
     totals = add_up(run.work.job, done.values())
     assert totals.planned == plan.rows, "every row of the corpus is in exactly one shard"
@@ -231,7 +231,7 @@ def _check_apart(output: str, corpus: CorpusConfig, listing: Listing) -> None:
     """Refuse an output that would be taken for corpus when the command is run again, and the other way round."""
     location = open_location(output)
     for file in listing.files:
-        if file.path.startswith(location.address.rstrip("/") + "/"):
+        if location.holds(file.path):
             raise ConfigError(f"output: the corpus file {file.path} lies in the output folder; choose another folder")
     if corpus.would_read(location.join("data", "part-000000.parquet")):
         raise ConfigError(
@@ -245,7 +245,8 @@ def _check_budget(totals: Totals, budget: float, output: str) -> None:
         worst = ", ".join(f"{count:,} {code}" for code, count in counts.most_common(3))
         raise FailuresError(
             f"{totals.error:,} of {totals.rows:,} rows have an error, the budget is {budget:.1%} ({worst})",
-            todo=f"look at the column error in {output}/data; a larger error_budget accepts them",
+            todo=f"look at the column error in {open_location(output).join(DATA).uri}; "
+            "a larger error_budget accepts them",
         )
 
 

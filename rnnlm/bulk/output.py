@@ -28,7 +28,7 @@ from rnnlm.bulk.part import Part
 from rnnlm.bulk.plan import Shard
 from rnnlm.config import differences
 from rnnlm.data.listing import Listing
-from rnnlm.errors import DataError, RefusedError
+from rnnlm.errors import DataError, RefusedError, without_secrets
 from rnnlm.storage import Location
 
 PLAN, LISTING, DRIVER = "_run/plan.json", "_run/listing.arrow", "_run/driver.json"
@@ -93,13 +93,13 @@ class OutputFolder:
                 raise RefusedError(self.folder.uri, [f"it holds {', '.join(foreign[:3])} and no {PLAN}"])
             self.folder.join(LISTING).write_bytes(listing.to_bytes())
             content = json.dumps({"identity": identity, "recipe": recipe}, indent=2, ensure_ascii=False) + "\n"
-            plan.create_bytes(content.encode())
+            plan.create_bytes(without_secrets(content).encode())
         # Read even if it was just written: of two drivers that start at once, one has written it.
         self.check(identity)
 
     def check(self, identity: dict[str, Any]) -> None:
         """Raise RefusedError if the plan there is another run's."""
-        changed = differences(self.plan()["identity"], json.loads(json.dumps(identity)))
+        changed = differences(self.plan()["identity"], json.loads(without_secrets(json.dumps(identity))))
         if changed:
             raise RefusedError(self.folder.uri, changed)
 

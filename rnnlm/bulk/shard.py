@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from rnnlm.bulk.rows import RowGuard, count_errors, is_retryable
 from rnnlm.bulk.work import ERROR, NULL_TEXT, Processed, Processor, WorkConfig
 from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.errors import EnvironmentFailure, TerminatedError
-from rnnlm.storage import open_location
+from rnnlm.storage import Location, open_location
 
 WINDOW_BYTES = 32 << 20
 WINDOW_ROWS = 1 << 16
@@ -277,8 +278,7 @@ class _ShardRun:
         tables = []
         for part in record.parts:
             target = self._folder.part_target(part.name)
-            with target.filesystem.open_input_file(target.path) as stream:
-                tables.append(pq.ParquetFile(stream).read(columns=names))
+            tables.append(target.retrying(partial(_read_columns, target, names)))
         return pa.concat_tables(tables)
 
     def _write(self, table: pa.Table) -> None:
@@ -305,6 +305,11 @@ class _ShardRun:
             )
             self._writers[name] = self._stack.enter_context(closing(writer))
         return self._writers[name]
+
+
+def _read_columns(file: Location, names: list[str]) -> pa.Table:
+    with file.filesystem.open_input_file(file.path) as stream:
+        return pq.ParquetFile(stream).read(columns=names)
 
 
 def text_bytes(column: pa.ChunkedArray) -> int:

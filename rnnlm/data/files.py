@@ -56,17 +56,17 @@ def covers(path: str | Sequence[str], suffixes: tuple[str, ...], file: Location)
             inside = file.path.startswith(location.path.rstrip("/") + "/") and file.path.endswith(suffixes)
             if inside and not _hidden(file.path[len(location.path) :]):
                 return True
-        elif any(sign in one for sign in GLOB_SIGNS) and _matches(file.path, location.path):
+        elif _is_pattern(location) and _matches(file.path, location.path):
             return True
     return False
 
 
 def search_folders(path: str | Sequence[str]) -> list[str]:
-    """Below which of these a file of `list_files` lies, written as the paths of `list_files` begin."""
-    folders: list[str] = []
-    for one in [path] if isinstance(path, str) else path:
-        folders.extend([one, _fixed_folder(one)] if any(sign in one for sign in GLOB_SIGNS) else [one])
-    return [_uri(location, location.path).rstrip("/") for location in map(open_location, folders)]
+    """Below which of these a file of `list_files` lies, as paths on their file system."""
+    folders: list[Location] = []
+    for location in map(open_location, [path] if isinstance(path, str) else path):
+        folders.extend([location, _fixed_folder(location)] if _is_pattern(location) else [location])
+    return [folder.path.rstrip("/") for folder in folders]
 
 
 def stamp(path: str) -> FileStamp:
@@ -96,15 +96,15 @@ def _expand(path: str, suffixes: tuple[str, ...]) -> list[FileStamp]:
     location = open_location(path)
     info = location.info()
     kind = info.type
-    if kind == pafs.FileType.NotFound and any(sign in path for sign in GLOB_SIGNS):
-        return _expand_glob(path)
+    if kind == pafs.FileType.NotFound and _is_pattern(location):
+        return _expand_glob(location)
     if kind == pafs.FileType.NotFound:
         raise DataError(f"there is no file or folder {path}", todo="check the path")
     if kind == pafs.FileType.File:
-        return [_stamped(_uri(location, location.path), info)]
+        return [_stamped(location.address, info)]
     found = [
-        _stamped(_uri(location, info.path), info)
-        for info in location.filesystem.get_file_info(pafs.FileSelector(location.path, recursive=True))
+        _stamped(location.under(info.path).address, info)
+        for info in location.list_infos(recursive=True)
         if info.type == pafs.FileType.File
         and info.path.endswith(suffixes)
         and not _hidden(info.path[len(location.path) :])
@@ -114,26 +114,31 @@ def _expand(path: str, suffixes: tuple[str, ...]) -> list[FileStamp]:
     return sorted(found, key=lambda file: file.path)
 
 
-def _fixed_folder(pattern: str) -> str:
+def _fixed_folder(pattern: Location) -> Location:
     """The folder above the first part of a pattern that has a sign."""
-    fixed = pattern[: min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)]
-    return fixed.rpartition("/")[0] or ("/" if fixed.startswith("/") else ".")
+    full = pattern.path
+    first = min(full.index(sign) for sign in GLOB_SIGNS if sign in full)
+    if not pattern.is_local and "/" not in full[:first]:
+        raise DataError(f"the pattern {pattern.uri} leaves the bucket open", todo="name the bucket")
+    return pattern.ancestor(full.count("/", first) + 1)
 
 
-def _expand_glob(pattern: str) -> list[FileStamp]:
-    fixed = pattern[: min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)]
-    folder = open_location(_fixed_folder(pattern))
-    full = folder.path.rstrip("/") + "/" + pattern[len(fixed.rpartition("/")[0]) :].lstrip("/")
-    selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
-    infos = folder.filesystem.get_file_info(selector) if folder.is_dir() else []
+def _expand_glob(pattern: Location) -> list[FileStamp]:
+    full, folder = pattern.path, _fixed_folder(pattern)
+    infos = folder.list_infos(recursive=True) if folder.is_dir() else []
     found = [
-        _stamped(_uri(folder, info.path), info)
+        _stamped(folder.under(info.path).address, info)
         for info in infos
         if info.type == pafs.FileType.File and _matches(info.path, full)
     ]
     if not found:
-        raise DataError(f"no file matches {pattern}", todo="check the pattern")
+        raise DataError(f"no file matches {pattern.uri}", todo="check the pattern")
     return sorted(found, key=lambda file: file.path)
+
+
+def _is_pattern(location: Location) -> bool:
+    """By the path itself: the `?` of a URI begins its query."""
+    return any(sign in location.path for sign in GLOB_SIGNS)
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -151,10 +156,3 @@ def _match_parts(parts: list[str], patterns: list[str]) -> bool:
 
 def _hidden(relative: str) -> bool:
     return any(part.startswith(("_", ".")) for part in relative.strip("/").split("/"))
-
-
-def _uri(location: Location, path: str) -> str:
-    if location.is_local:
-        return path
-    scheme = location.uri.partition("://")[0]
-    return f"{scheme}://{path}"

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from rnnlm.data.files import FileStamp
+from rnnlm.errors import without_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Listing:
         return sum(unit.num_bytes for unit in self.units)
 
     def to_bytes(self) -> bytes:
-        """As an Arrow file: a few bytes a unit, read back a million units a second."""
+        """As an Arrow file: a few bytes a unit, read back a million units a second. Paths lose their credentials."""
         number = {file: index for index, file in enumerate(self.files)}
         columns = {
             "file": np.array([number[unit.file] for unit in self.units], dtype=np.int32),
@@ -62,7 +63,7 @@ class Listing:
         units = pa.table(columns)
         files = pa.table(
             {
-                "path": pa.array([file.path for file in self.files], pa.string()),
+                "path": pa.array([without_secrets(file.path) for file in self.files], pa.string()),
                 "size": pa.array([file.size for file in self.files], pa.int64()),
                 "mtime_ns": pa.array([file.mtime_ns for file in self.files], pa.int64()),
             }

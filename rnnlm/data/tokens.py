@@ -91,11 +91,15 @@ def read_token_table(path: str, tokenizer: Tokenizer) -> TokenTable:
 
 def _read(file: str, tokenizer: Tokenizer) -> pa.Table:
     location = open_location(file)
-    try:
+
+    def read() -> pa.Table:
         with location.filesystem.open_input_file(location.path) as stream:
             parquet = pq.ParquetFile(stream)
             _check(parquet.schema_arrow, file, tokenizer)
             return parquet.read(columns=["tokens", "num_bytes"])
+
+    try:
+        return location.retrying(read)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"cannot read the token table: {str(error).splitlines()[0]}",

@@ -53,7 +53,7 @@ def open_scored(path: str, columns: ScoredColumns) -> tuple[list[str], dict[str,
     # The first file now, so that a wrong name costs no time; each other file when its turn comes.
     location = open_location(files[0])
     try:
-        with location.filesystem.open_input_file(location.path) as stream:
+        with location.open_input() as stream:
             _check(pq.read_schema(stream), files[0], needs)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(files[0], error) from error
@@ -68,7 +68,7 @@ def read_batches(files: list[str], needs: Mapping[str, Need]) -> Iterator[pa.Rec
     for file in files:
         location = open_location(file)
         try:
-            with location.filesystem.open_input_file(location.path) as stream:
+            with location.open_input() as stream:
                 parquet = pq.ParquetFile(stream)
                 _check(parquet.schema_arrow, file, needs)
                 names = [*needs, *({ERROR} & set(parquet.schema_arrow.names) - set(needs))]

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from rnnlm.errors import DataError, Place
+from rnnlm.storage import open_location
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
 INTEGER = re.compile(r"-?[0-9]{1,18}")  # any of these fits into 64 bits
@@ -16,9 +17,10 @@ Values = dict[str, str | None]
 
 def folder_values(path: str, bases: Sequence[str]) -> Values:
     """Column -> value from the folders between the longest of `bases` that `path` lies below and its file."""
-    base = max((base for base in bases if path.startswith(base + "/")), key=len, default=path)
+    inside = open_location(path).path  # as it is named there, not as a URI quotes it
+    base = max((base for base in bases if inside.startswith(base + "/")), key=len, default=inside)
     found: Values = {}
-    for part in path[len(base) :].split("/")[:-1]:
+    for part in inside[len(base) :].split("/")[:-1]:
         name, sign, value = part.partition("=")
         if not (name and sign):
             continue

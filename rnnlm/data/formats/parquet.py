@@ -83,27 +83,21 @@ def read_row_group(
 ) -> Iterator[pa.Table]:
     """Rows of a row group in batches; a column that the file lacks has its one value in `values`."""
     place = Place(unit.path, row_group=unit.index)
+    location = open_location(unit.path)
+    attempts, stop = location.attempts(), min(stop, unit.rows)
     try:
-        file = _open_files.get(unit.file)
-        group = file.metadata.row_group(unit.index)
-        if group.num_rows != unit.rows:
-            raise DataError(f"the row group has {group.num_rows} rows, {unit.rows} were listed", where=place)
-        rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(1, unit.rows) // max(1, group.total_byte_size)))
-        columns = [name for name in schema.names if name in file.schema_arrow.names]
-        batches = file.iter_batches(batch_size=rows, row_groups=[unit.index], columns=columns, use_threads=False)
-        begin = 0
-        for batch in batches:
-            end = begin + batch.num_rows
-            if end > start:
-                batch = batch.slice(max(0, start - begin), min(end, stop) - max(begin, start))
-                yield _table(batch, schema, columns, values)
-            begin = end
-            if begin >= stop:
-                break
+        while start < stop:
+            try:
+                for table in _row_batches(unit, schema, start, stop, values):
+                    yield table
+                    start += table.num_rows
+                    attempts = location.attempts()
+            except OSError as error:
+                # A remote file: opened again, and read on from the first row that was not given yet.
+                attempts.wait_after(error)
+                _open_files.forget(unit.file)
     except UNREADABLE as error:
         raise DataError(f"cannot read the row group: {_short(error)}", where=place) from error
-    if begin < min(stop, unit.rows):
-        raise DataError(f"the row group ended after {begin} rows, {unit.rows} were listed", where=place)
 
 
 def _table(batch: pa.RecordBatch, schema: pa.Schema, columns: Sequence[str], values: Mapping[str, Any]) -> pa.Table:
@@ -137,17 +131,44 @@ class _OpenFiles:
         opened.move_to_end(file)
         return opened[file]
 
+    def forget(self, file: FileStamp) -> None:
+        """Open it anew the next time."""
+        self._local.__dict__.get("opened", {}).pop(file, None)
+
 
 _open_files = _OpenFiles()
+
+
+def _row_batches(unit: Unit, schema: pa.Schema, start: int, stop: int, values: Mapping[str, Any]) -> Iterator[pa.Table]:
+    """Rows `start` to `stop` of a row group; raises whatever Arrow does, or DataError if it has not that many."""
+    place = Place(unit.path, row_group=unit.index)
+    file = _open_files.get(unit.file)
+    group = file.metadata.row_group(unit.index)
+    if group.num_rows != unit.rows:
+        raise DataError(f"the row group has {group.num_rows} rows, {unit.rows} were listed", where=place)
+    rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(1, unit.rows) // max(1, group.total_byte_size)))
+    columns = [name for name in schema.names if name in file.schema_arrow.names]
+    begin = 0
+    for batch in file.iter_batches(batch_size=rows, row_groups=[unit.index], columns=columns, use_threads=False):
+        end = begin + batch.num_rows
+        if end > start:
+            batch = batch.slice(max(0, start - begin), min(end, stop) - max(begin, start))
+            yield _table(batch, schema, columns, values)
+        begin = end
+        if begin >= stop:
+            return
+    raise DataError(f"the row group ended after {begin} rows, {unit.rows} were listed", where=place)
 
 
 def _open(file: FileStamp) -> pq.ParquetFile:
     location = open_location(file.path)
     try:
-        return pq.ParquetFile(
-            location.filesystem.open_input_file(location.path),
-            buffer_size=READ_BYTES if location.is_local else READ_BYTES_REMOTE,
-            pre_buffer=False,
+        return location.retrying(
+            lambda: pq.ParquetFile(
+                location.filesystem.open_input_file(location.path),
+                buffer_size=READ_BYTES if location.is_local else READ_BYTES_REMOTE,
+                pre_buffer=False,
+            )
         )
     except UNREADABLE as error:
         raise _unreadable(file, error) from error

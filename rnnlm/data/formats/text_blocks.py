@@ -13,7 +13,7 @@ from functools import partial
 from rnnlm.data.files import FileStamp, check_unchanged
 from rnnlm.data.listing import Unit
 from rnnlm.errors import DataError, Place
-from rnnlm.storage import open_location
+from rnnlm.storage import Location, open_location
 
 BLOCK_BYTES = 8 << 20
 MAX_LINE_BYTES = 1 << 30  # Arrow's text columns and its JSON reader end at 2 GB
@@ -103,6 +103,7 @@ def check_utf8(block: bytes, path: str, lines_before: int | Callable[[], int]) -
 
 
 def _codec(path: str) -> str | None:
+    path = open_location(path).path  # a URI may go on behind the name
     return next((codec for suffix, codec in CODECS.items() if path.endswith(suffix)), None)
 
 
@@ -130,14 +131,23 @@ def _lines_before(unit: Unit, line: int) -> int:
 
 
 def _unit_block(unit: Unit) -> Iterator[bytes]:
-    location = open_location(unit.path)
-    try:
-        with location.filesystem.open_input_file(location.path) as stream:
-            block = bytes(stream.read_at(unit.stop - unit.start, unit.start))
-    except OSError as error:
-        raise DataError(f"cannot read the file: {error}", where=Place(unit.path)) from error
+    block = open_location(unit.path).read_range(unit.start, unit.stop - unit.start)
     if block:
         yield block
+
+
+def _chunks(location: Location, codec: str | None) -> Iterator[bytes]:
+    """A file from its beginning to its end, decompressed; each at most BLOCK_BYTES."""
+    if codec is None:
+        start = 0
+        while content := location.read_range(start, BLOCK_BYTES):
+            yield content
+            start += len(content)
+        return
+    opened = location.retrying(lambda: location.filesystem.open_input_stream(location.path, compression=codec))
+    with opened as stream:
+        while content := bytes(stream.read(BLOCK_BYTES)):
+            yield content
 
 
 def _blocks(path: str) -> Iterator[bytes]:
@@ -149,24 +159,24 @@ def _blocks(path: str) -> Iterator[bytes]:
     try:
         if codec is not None and location.info().size == 0:
             raise DataError(f"the file has 0 bytes, not even {codec} of nothing has", where=Place(path), todo=CUT_SHORT)
-        with location.filesystem.open_input_stream(location.path, compression=codec) as stream:
-            while content := bytes(stream.read(BLOCK_BYTES)):
-                end = content.rfind(b"\n") + 1
-                if end:
-                    block = b"".join([*rest, content[:end]])
-                    yield block
-                    line += block.count(b"\n")
-                    rest = []
-                if content[end:]:
-                    rest.append(content[end:])
-                if sum(map(len, rest)) > MAX_LINE_BYTES:
-                    raise DataError(
-                        f"the line is longer than {MAX_LINE_BYTES >> 20} MB", where=Place(path, line=line + 1)
-                    )
+        for content in _chunks(location, codec):
+            end = content.rfind(b"\n") + 1
+            if end:
+                block = b"".join([*rest, content[:end]])
+                yield block
+                line += block.count(b"\n")
+                rest = []
+            if content[end:]:
+                rest.append(content[end:])
+            if sum(map(len, rest)) > MAX_LINE_BYTES:
+                raise DataError(f"the line is longer than {MAX_LINE_BYTES >> 20} MB", where=Place(path, line=line + 1))
     except OSError as error:
         line += sum(content.count(b"\n") for content in rest)
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-        what = f"cannot decompress the file ({codec}) behind this line" if codec else "cannot read the file"
-        raise DataError(f"{what}: {problem}", where=Place(path, line=line or None), todo=CUT_SHORT) from error
+        raise DataError(
+            f"cannot decompress the file ({codec}) behind this line: {problem}",
+            where=Place(path, line=line or None),
+            todo=CUT_SHORT,
+        ) from error
     if rest:
         yield b"".join(rest)

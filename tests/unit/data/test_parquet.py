@@ -6,6 +6,7 @@ import pytest
 
 from rnnlm.data.formats.parquet import ParquetCorpus
 from rnnlm.errors import DataError
+from rnnlm.storage import open_location
 from tests.corpora import nasty_table
 
 
@@ -139,3 +140,29 @@ def test_a_file_that_is_replaced_is_read_anew_and_its_change_noticed(tmp_path):
     file.unlink()
     with pytest.raises(DataError, match="the file is gone"):
         corpus.read_unit(listing.units[0], listing.schema)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 100), (13, 90)])
+def test_a_remote_file_that_fails_in_between_gives_every_row_once(monkeypatch, start, stop):
+    folder = open_location("memory://rnnlm-test-retry")
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": [f"text {i}" for i in range(100)]}), sink)
+    folder.join("a.parquet").write_bytes(sink.getvalue().to_pybytes())
+    monkeypatch.setattr("rnnlm.data.formats.parquet.BATCH_ROWS", 7)
+    monkeypatch.setattr("rnnlm.storage.PAUSES_SECONDS", (0.0,))
+    real, opened = pq.ParquetFile.iter_batches, []
+
+    def failing(self, **options):
+        opened.append(self)
+        batches = list(real(self, **options))
+        yield from batches[: 2 + 3 * len(opened)]
+        if len(opened) < 5:
+            raise ConnectionResetError
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", failing)
+    corpus = ParquetCorpus(path=folder.address)
+    listing = corpus.list_units()
+    tables = list(corpus.read_batches(listing.units[0], listing.schema, start=start, stop=stop))
+    folder.delete_dir()
+    assert pa.concat_tables(tables).column("text").to_pylist() == [f"text {i}" for i in range(start, stop)]
+    assert len(set(map(id, opened))) == len(opened) > 2

@@ -61,9 +61,9 @@ def full(tmp_path):
             "shards": 1,
             "wall_seconds": 1.5,
             "workers": 0,
-            "estimated_seconds": 2.0,
+            "estimate": {"wall_seconds": {"estimated": 2.0, "true": 1.5, "ratio": 1.3}},
             "tokens_per_second": 4000.0,
-            "rows": {"all": 300, "ok": 299, "error": 1},
+            "rows": {"planned": 300, "skipped": 0, "rows": 300, "ok": 297, "null": 2, "error": 1},
             "corpus": {"rows": {"dropped": {"near duplicate": 78}}},
         },
         samples=[Sample("def ", EVIL, -9.0, 3, "length"), Sample("", "empty", 0.0, 0, "end")],
@@ -112,7 +112,8 @@ def test_the_three_files_say_the_same(full, tmp_path):
         assert "prose" in text
     assert "near duplicate" in html
     assert "78" in html
-    assert "299 ok + 1 with an error = 300" in html
+    assert "297 ok + 2 null + 1 error = 300" in html
+    assert "(estimated beforehand: 2.0 s)" in html
 
 
 def test_what_is_missing_is_left_out(tmp_path):
