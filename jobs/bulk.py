@@ -40,7 +40,7 @@ def run_bulk(
         return None
     team = _choose_team(job.cluster, plan)
     with progress_line(work.job, plan.seconds) as line:
-        display = _Display(line, plan)
+        display = Display(line, plan)
         finished = execute(
             plan,
             team.pool(line.say),
@@ -105,7 +105,7 @@ def _choose_team(cluster: ClusterConfig, plan: Plan) -> Team:
     return Team(max(1, min(len(plan.shards), workers)), cluster)
 
 
-class _Display:
+class Display:
     """Adds up what is done for the progress line; a shard in work counts by its rows."""
 
     def __init__(self, line: ProgressLine, plan: Plan) -> None:

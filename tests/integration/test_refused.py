@@ -83,7 +83,7 @@ def test_a_gpu_that_is_not_there(made, out):
         (lambda f: parquet(f, text=["a"], logprob=[0.5]), ["'logprob'"]),
         (lambda f: file(f, "lines", b"good\nbad \xff\n"), ["line 2", "UTF-8", "corpus.lines"]),
         (lambda f: file(f, "lines", b""), ["no rows"]),
-        (lambda f: file(f, "jsonl", b'{"text": "a"}\n{"text": \n'), ["corpus.jsonl", "row 1"]),
+        (lambda f: file(f, "jsonl", b'{"text": "a"}\n{"text": \n'), ["corpus.jsonl", "line 2"]),
         (lambda f: file(f, "jsonl", b'{"text": "a", "n": 1}\n{"text": "b", "n": "x"}\n'), ["corpus.jsonl", "/n"]),
         (lambda f: ["corpus=parquet", *file(f, "parquet", b"PAR1 cut short")], ["corpus.parquet", "cut short"]),
     ],

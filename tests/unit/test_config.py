@@ -22,6 +22,7 @@ from rnnlm.training.loop import LoopConfig, TrainingConfig
 LSTM = {TARGET: "rnnlm.nn.cells.lstm.LSTMConfig", "hidden_size": 4}
 SOFTMAX = {TARGET: "rnnlm.nn.softmax.SoftmaxConfig", "tied": False}
 TASK = {TARGET: "rnnlm.tasks.language_model.LanguageModelConfig", "cell": LSTM, "softmax": SOFTMAX}
+TEXTS = st.text(max_size=5).filter(lambda text: text != "???")  # stands for a value that nobody gave
 
 
 @config
@@ -61,6 +62,8 @@ def _values(hint, info):
         return st.one_of([_values(one, info) for one in arguments])
     if origin is list:
         return st.lists(_values(arguments[0], info), max_size=3)
+    if typing.get_origin(hint) is dict:
+        return st.dictionaries(TEXTS, st.one_of(st.none(), st.booleans(), TEXTS, st.lists(TEXTS)), max_size=3)
     if dataclasses.is_dataclass(hint):
         return st.one_of([_instances(c) for c in CLASSES if issubclass(c, hint)])
     bounds = {name: getattr(m, name) for m in info.metadata for name in ("ge", "gt", "le", "lt") if hasattr(m, name)}
@@ -69,7 +72,7 @@ def _values(hint, info):
     if hint is float:
         low, high = bounds.get("ge", bounds.get("gt", -9.0)), bounds.get("le", bounds.get("lt", 9.0))
         return st.floats(low, high, exclude_min="gt" in bounds, exclude_max="lt" in bounds)
-    return {bool: st.booleans(), str: st.text(max_size=5), types.NoneType: st.none()}[hint]
+    return {bool: st.booleans(), str: TEXTS, types.NoneType: st.none()}[hint]
 
 
 @st.composite

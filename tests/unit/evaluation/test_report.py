@@ -112,7 +112,7 @@ def test_the_three_files_say_the_same(full, tmp_path):
         assert "prose" in text
     assert "near duplicate" in html
     assert "78" in html
-    assert "297 ok + 2 null + 1 error = 300" in html
+    assert "297 ok + 2 null + 1 with an error = 300" in html
     assert "(estimated beforehand: 2.0 s)" in html
 
 

@@ -1,0 +1,80 @@
+"""A real score run under SIGKILLs, on any storage: its parts must be those of an undisturbed run, byte for byte.
+
+    python -m benchmarks.kill_score --checkpoint MODEL --corpus DOCUMENTS --output OUT --reference UNDISTURBED
+
+Runs `jobs.score` with two workers, kills the driver three times and a worker twice at even distances, and starts the
+command again until it is done. If `--reference` is not there yet, it is made first, in peace. All may be URIs.
+Parts are compared by the SHA-256 in their records; `jobs.verify` then hashes the files themselves.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rnnlm.bulk.output import OutputFolder
+from rnnlm.storage import open_location
+
+KILLS = ["driver", "worker", "driver", "worker", "driver"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("checkpoint", "corpus", "output", "reference"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("overrides", nargs="*", help="more for jobs.score, such as corpus.limit=10000")
+    arguments = parser.parse_args()
+    command = [
+        sys.executable, "-m", "jobs.score", f"checkpoint={arguments.checkpoint}", "corpus=parquet",
+        f"corpus.path='{arguments.corpus}'", "cluster.workers=2", *arguments.overrides,
+    ]  # fmt: skip
+    reference = OutputFolder(open_location(arguments.reference))
+    if not reference.started or reference.success() is None:
+        began = time.monotonic()
+        subprocess.run([*command, f"output='{arguments.reference}'"], check=True)
+        print(f"undisturbed: {time.monotonic() - began:.0f} s")
+    expected = parts_of(reference)
+    folder = OutputFolder(open_location(arguments.output))
+    began = time.monotonic()
+    kills = list(KILLS)
+    while True:
+        driver = subprocess.Popen([*command, f"output='{arguments.output}'"])
+        while driver.poll() is None and kills:
+            due = (len(KILLS) - len(kills) + 1) * len(expected) // (len(KILLS) + 1)
+            if (folder.count_done() if folder.started else 0) >= due and kill(kills[0], driver):
+                print(f"{time.monotonic() - began:.0f} s: killed a {kills.pop(0)}", flush=True)
+            time.sleep(0.2)
+        if driver.wait() == 0:
+            break
+        assert driver.returncode == -signal.SIGKILL, driver.returncode
+    assert not kills, f"it was done before {kills}"
+    found = parts_of(folder)
+    assert found == expected, f"{sum(found[name] != expected[name] for name in expected)} parts differ"
+    print(f"{len(found)} parts, all equal to the undisturbed run's; {time.monotonic() - began:.0f} s")
+
+
+def parts_of(folder: OutputFolder) -> dict[str, str]:
+    """SHA-256 of each part by its name."""
+    return {part.name: part.sha256 for record in folder.done().values() for part in record.parts}
+
+
+def kill(kind: str, driver: subprocess.Popen[bytes]) -> bool:
+    """SIGKILL; False if there is nobody of that kind now."""
+    if kind == "driver":
+        driver.kill()
+        return True
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cmdline").read_bytes().startswith(b"ray::ShardWorker.process"):
+                os.kill(int(process.name), signal.SIGKILL)
+                return True
+        except OSError:
+            continue
+    return False
+
+
+if __name__ == "__main__":
+    main()
