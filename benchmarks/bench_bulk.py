@@ -14,7 +14,6 @@ import argparse
 import gc
 import os
 import random
-import resource
 import statistics
 import string
 import subprocess
@@ -197,14 +196,22 @@ def memory_of(corpus: str, folder: Path, tokenizer: str | None) -> None:
     work = TokenizeWork(tokenizer=tokenizer) if tokenizer else NoopWork()
     plan = prepare(work, ParquetCorpus(path=corpus), str(folder / "out"), target_seconds=1e9)
     assert len(plan.shards) == 1
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    before = peak_memory(reset=True)
     began = time.perf_counter()
     execute(plan, run_here, on_event=lambda _: None)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = peak_memory()
     print(
         f"{plan.run.work.job}: one shard of all rows in {time.perf_counter() - began:.0f} s; "
         f"peak memory {peak:.2f} GB, {before:.2f} GB before"
     )
+
+
+def peak_memory(*, reset: bool = False) -> float:
+    """Gigabytes that this process had resident at most since the last reset (a new process inherits its parent's)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def make_corpus(folder: Path, rows: int, files: int, *, groups: int) -> None:

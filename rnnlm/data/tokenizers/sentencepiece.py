@@ -16,6 +16,8 @@ from rnnlm.config import config
 from rnnlm.data.tokenizers.base import Ids, Tokenizer, TokenizerConfig
 from rnnlm.errors import TokenizerError
 
+ENCODE_CHARS = 1 << 20
+
 
 @config
 class SentencePieceConfig(TokenizerConfig):
@@ -72,6 +74,20 @@ class SentencePieceConfig(TokenizerConfig):
         return SentencePieceTokenizer(model.getvalue())
 
 
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Texts of about ENCODE_CHARS together: a token is an object of Python's on its way into an array."""
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= ENCODE_CHARS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 class SentencePieceTokenizer(Tokenizer):
     """A trained SentencePiece model."""
 
@@ -91,9 +107,12 @@ class SentencePieceTokenizer(Tokenizer):
             raise TokenizerError("the SentencePiece model has no bos or no eos piece", todo="train it with both")
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
-        # One thread: parallel work is spread over processes, each with one core.
-        encoded = self._processor.encode(list(texts), num_threads=1)
-        return [np.asarray(ids, dtype=np.int32) for ids in encoded]
+        found: list[Ids] = []
+        for batch in _batches(texts):
+            # One thread: parallel work is spread over processes, each with one core.
+            encoded = self._processor.encode(batch, num_threads=1)
+            found.extend(np.asarray(ids, dtype=np.int32) for ids in encoded)
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._processor.decode([int(token) for token in ids])
