@@ -133,12 +133,15 @@ class Display:
             if isinstance(event, DoneRecord):
                 self._rows, self._tokens = self._rows + event.planned, self._tokens + event.tokens
         parts = self._in_work.values()
-        seconds = self._seconds + sum(
-            self._shards[p.shard].seconds * p.rows / self._shards[p.shard].rows for p in parts
-        )
         rows = self._rows + sum(progress.rows for progress in parts)
         speed = (self._tokens + sum(progress.tokens for progress in parts)) / (time.perf_counter() - self._began)
-        self._line.update(seconds, f"{rows:,} of {self._all_rows:,} rows, {speed:,.0f} tokens/s")
+        self._line.update(self.seconds_done, f"{rows:,} of {self._all_rows:,} rows, {speed:,.0f} tokens/s")
+
+    @property
+    def seconds_done(self) -> float:
+        """Estimated seconds of what this run has done; the unit in which progress grows evenly."""
+        parts = (self._shards[p.shard].seconds * p.rows / self._shards[p.shard].rows for p in self._in_work.values())
+        return self._seconds + sum(parts)
 
 
 def _estimate(plan: Plan, job: BulkJob) -> None:
