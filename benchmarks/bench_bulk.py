@@ -1,10 +1,11 @@
 """What the bulk engine costs beside the model: overhead, resume, planning, memory.
 
-    python -m benchmarks.bench_bulk overhead|resume|plan|memory|start
+    python -m benchmarks.bench_bulk overhead|start|dispatch|resume|plan|memory
 
 overhead   400,000 rows in 8 files through the engine without a model, against the shortest pyarrow loop that reads the
            same rows and writes the same columns, in turn; CPU seconds of one process.
 start      seconds of a command on one row in a Ray cluster that is up, against the same command in one process.
+dispatch   2,000 shards of four rows on two Ray workers: how many shards a second a driver can hand out.
 resume     a finished run of 10,000 shards is started again: seconds, and how many data files were opened.
 plan       1,000,000 row groups from a kept listing: seconds, and driver memory a shard.
 memory     peak memory of a worker on one row group of 1 GB, without a model and with a tokenizer.
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,9 @@ from benchmarks.noop_work import NoopWork
 from jobs.distributed.cluster import connect
 from jobs.distributed.shard_pool import run_on_ray
 from jobs.schemas import ClusterConfig
-from rnnlm.bulk.engine import execute, prepare, run_here
-from rnnlm.bulk.plan import plan_digest, plan_shards
+from rnnlm.bulk.engine import Observer, Outcomes, Pool, execute, prepare, run_here
+from rnnlm.bulk.plan import Shard, plan_digest, plan_shards
+from rnnlm.bulk.shard import BulkRun
 from rnnlm.bulk.work import WorkConfig
 from rnnlm.data.files import FileStamp
 from rnnlm.data.formats.parquet import ParquetCorpus
@@ -43,13 +45,14 @@ from rnnlm.inference.tokenize_work import TokenizeWork
 
 ROWS, FILES, ROUNDS = 400_000, 8, 5
 SHARDS = 10_000
+DISPATCHED = 2000
 UNITS = 1_000_000
 GIGABYTE = 1_000_000_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["overhead", "start", "resume", "plan", "memory", "memory-of"])
+    parser.add_argument("what", choices=["overhead", "start", "dispatch", "resume", "plan", "memory", "memory-of"])
     parser.add_argument("--tokenizer", help="folder of a tokenizer, for memory")
     parser.add_argument("--corpus", help="for memory-of")
     arguments = parser.parse_args()
@@ -58,6 +61,8 @@ def main() -> None:
             overhead(Path(folder))
         elif arguments.what == "start":
             start(Path(folder))
+        elif arguments.what == "dispatch":
+            dispatch(Path(folder))
         elif arguments.what == "resume":
             resume(Path(folder))
         elif arguments.what == "plan":
@@ -68,11 +73,11 @@ def main() -> None:
             memory_of(arguments.corpus, Path(folder), arguments.tokenizer)
 
 
-def run(work: WorkConfig, corpus: Path, output: Path, **options: object) -> float:
-    """Seconds of wall time of a run in this process."""
+def run(work: WorkConfig, corpus: Path, output: Path, *, pool: Pool = run_here, **options: object) -> float:
+    """Seconds of wall time of a run."""
     began = time.perf_counter()
     plan = prepare(work, ParquetCorpus(path=str(corpus)), str(output), target_seconds=30.0, **options)  # type: ignore[arg-type]
-    execute(plan, run_here, on_event=lambda _: None)
+    execute(plan, pool, on_event=lambda _: None)
     return time.perf_counter() - began
 
 
@@ -113,19 +118,25 @@ def start(folder: Path) -> None:
     here, there = [], []
     for number in range(ROUNDS):
         here.append(run(NoopWork(), folder / "corpus", folder / f"here-{number}"))
-        began = time.perf_counter()
-        plan = prepare(
-            NoopWork(), ParquetCorpus(path=str(folder / "corpus")), str(folder / f"ray-{number}"), target_seconds=30.0
-        )
-        execute(
-            plan,
-            lambda run, shards, on_progress: run_on_ray(
-                run, shards, ClusterConfig(workers=2), on_progress=on_progress, say=print
-            ),
-            on_event=lambda _: None,
-        )
-        there.append(time.perf_counter() - began)
+        there.append(run(NoopWork(), folder / "corpus", folder / f"ray-{number}", pool=two_workers))
     print(f"one row: in this process {spread(here)} s, on a Ray cluster that is up {spread(there)} s; {ROUNDS} rounds")
+
+
+def dispatch(folder: Path) -> None:
+    make_corpus(folder / "corpus", DISPATCHED * 4, 2, groups=DISPATCHED // 2)
+    connect()
+    run(NoopWork(), folder / "corpus", folder / "first", pool=two_workers, kind="file")  # Ray has its processes ready
+    cpu = time.process_time()
+    seconds = run(NoopWork(), folder / "corpus", folder / "out", pool=two_workers, kind="row_group")
+    cpu = time.process_time() - cpu
+    print(
+        f"{DISPATCHED:,} shards of four rows on two workers: {seconds:.1f} s, {DISPATCHED / seconds:.0f} a second; "
+        f"{1e3 * cpu / DISPATCHED:.2f} ms of the driver's processor a shard"
+    )
+
+
+def two_workers(run: BulkRun, shards: Sequence[Shard], on_progress: Observer) -> Outcomes:
+    return run_on_ray(run, shards, ClusterConfig(workers=2), on_progress=on_progress, say=print)
 
 
 def resume(folder: Path) -> None:

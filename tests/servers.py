@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,12 +71,15 @@ class S3:
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     """Host and port of a SeaweedFS of this session."""
-    try:
-        files = importlib.metadata.files(PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip(f"pip install {PACKAGE}")
+    with serve_s3(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def serve_s3(folder):
+    """A SeaweedFS with an empty bucket BUCKET for the time of the block; gives its host and port."""
+    files = importlib.metadata.files(PACKAGE) or []
     weed = next(str(file.locate()) for file in files if file.name in {"weed", "weed.exe"})
-    folder = tmp_path_factory.mktemp("s3")
     (folder / "data").mkdir()
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": [
@@ -125,15 +128,20 @@ def s3(s3_server, monkeypatch):
         stack.callback(thread.join)
         stack.callback(proxy.shutdown)
         endpoint = f"127.0.0.1:{proxy.server_port}"
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{endpoint}",
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
+        for name, value in environment(endpoint).items():
             monkeypatch.setenv(name, value)
         yield S3(endpoint, f"{BUCKET}/{uuid.uuid4().hex[:8]}", faults, failed)
+
+
+def environment(endpoint):
+    """The variables that lead to a server and open it."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://{endpoint}",
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
 
 
 def free_ports(count):
@@ -167,7 +175,7 @@ def _await(server, port, log):
             time.sleep(0.1)
         else:
             return
-    pytest.fail(f"the S3 server did not start: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"the S3 server did not start: {log.read_text()[-2000:]}")
 
 
 def _proxy(target, faults, failed):  # noqa: C901 - one class, many short methods
