@@ -168,6 +168,7 @@ class _Pool:
         self._sized = -RESIZE_SECONDS
         self._hire_from = 0.0  # not before this time
         self._moved = time.monotonic()
+        self._looked = 0.0
 
     def left(self) -> bool:
         """Whether any shard is not done yet."""
@@ -233,13 +234,14 @@ class _Pool:
                     yield found
 
     def look_after(self) -> Iterator[Outcome]:
-        """Ask the workers how far they are; end one that hangs."""
+        """Ask the workers how far they are; end one that hangs. Now and then: outcomes may come by the hundred."""
         now = time.monotonic()
+        if now - self._looked < WAIT_SECONDS:
+            return
+        self._looked = now
         period = max(HEALTH_SECONDS, len(self.workers) / 100)
-        for worker in list(self.workers):
-            if worker.shard is None:
-                continue
-            self._listen(worker)
+        self._listen()
+        for worker in [worker for worker in self.workers if worker.shard is not None]:
             if worker.health is None and now - worker.asked > period:
                 worker.health, worker.asked = worker.actor.health.remote(), now
             if now - worker.moved > self.cluster.stall_seconds:
@@ -284,20 +286,22 @@ class _Pool:
                 return shard
         return None
 
-    def _listen(self, worker: Hired) -> None:
-        """Take the answer to the last question, if it is there."""
-        if worker.health is None or not ray.wait([worker.health], timeout=0)[0]:
-            return
-        reference, worker.health = worker.health, None
-        try:
-            progress = ray.get(reference)
-        except RayError:
-            return  # it died: `collect` will see that
-        if progress is not None and progress != worker.progress and worker.shard is not None:
-            worker.progress = progress
-            worker.moved = self._moved = time.monotonic()
-            if progress.shard == worker.shard.index:
-                self.on_progress(progress)
+    def _listen(self) -> None:
+        """Take the answers to the last questions, as far as they are there."""
+        asked = {worker.health: worker for worker in self.workers if worker.health is not None}
+        answered = ray.wait(list(asked), num_returns=len(asked), timeout=0)[0] if asked else []
+        for reference in answered:
+            worker = asked[reference]
+            worker.health = None
+            try:
+                progress = ray.get(reference)
+            except RayError:
+                continue  # it died: `collect` will see that
+            if progress is not None and progress != worker.progress and worker.shard is not None:
+                worker.progress = progress
+                worker.moved = self._moved = time.monotonic()
+                if progress.shard == worker.shard.index:
+                    self.on_progress(progress)
 
     def _hung(self, worker: Hired) -> None:
         assert worker.shard is not None
