@@ -23,6 +23,7 @@ import pyarrow.fs as pafs
 
 from rnnlm.bulk.output import OutputFolder
 from rnnlm.storage import open_location
+from tests.faults.test_kills import workers_of
 from tests.servers import BUCKET, environment, serve_s3
 
 KILLS = ["driver", "worker", "driver", "worker", "driver"]
@@ -94,14 +95,10 @@ def kill(kind: str, driver: subprocess.Popen[bytes]) -> bool:
     if kind == "driver":
         driver.kill()
         return True
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cmdline").read_bytes().startswith(b"ray::ShardWorker.process"):
-                os.kill(int(process.name), signal.SIGKILL)
-                return True
-        except OSError:
-            continue
-    return False
+    victims = workers_of(driver.pid)
+    if victims:
+        os.kill(victims[0], signal.SIGKILL)
+    return bool(victims)
 
 
 if __name__ == "__main__":

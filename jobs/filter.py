@@ -62,6 +62,7 @@ def filter_corpus(job: FilterJob) -> None:
         sketches=sketches,
         cuts=cuts,
         counts=counts,
+        score=job.score_column,
         settings=to_dict(job),
         versions={"rnnlm": rnnlm.__version__, "Python": platform.python_version(), "pyarrow": pa.__version__},
         notes=_notes(job, cuts),

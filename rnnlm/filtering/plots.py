@@ -13,7 +13,7 @@ from rnnlm.filtering.quantiles import Floats, QuantileSketch
 
 BINS = 80
 MERGED = ((1_000, 4), (10_000, 2), (math.inf, 1))  # so many bins to one where scores are fewer: chance is no shape
-OUTERMOST = 0.001  # share of the scores on either side that no plot shows: a few would flatten all the rest
+OUTERMOST = 0.005  # share of the scores on either side that no plot shows: a few would flatten all the rest
 LOG_SPAN = 100.0  # from this ratio of the largest score to the smallest, both positive, the axis is logarithmic
 DRAWABLE = 1e290  # matplotlib computes margins around the ends of an axis, which must not overflow
 MAX_PANELS = 8
@@ -44,7 +44,7 @@ def scale_of(total: QuantileSketch) -> Scale:
     return Scale(np.linspace(low - margin, high + margin, BINS + 1), log=False)
 
 
-def plot_partitions(sketches: Mapping[str, QuantileSketch], cuts: Cuts, scale: Scale) -> Drawing:
+def plot_partitions(sketches: Mapping[str, QuantileSketch], cuts: Cuts, scale: Scale, score: str = "score") -> Drawing:
     """All rows by score, each partition in its colour; the lines are the common cuts."""
     counts = sum(
         (_histogram(sketch, cuts.for_group(name), scale) for name, sketch in sketches.items()),
@@ -57,7 +57,7 @@ def plot_partitions(sketches: Mapping[str, QuantileSketch], cuts: Cuts, scale: S
         wide = axes.figure.get_figwidth() == WIDE
         _paint(axes, counts, lines, scale, most_ticks=9 if wide else 5, names=cuts.names)
         axes.set_ylabel("% of rows")
-        axes.set_xlabel("score")
+        axes.set_xlabel(score.replace("_", " "))
         # Above the plot: inside it, a legend would hide what is drawn there.
         axes.figure.legend(loc="outside upper left", ncols=min(len(cuts.names), 4), handlelength=1.2, columnspacing=1.2)
 

@@ -29,6 +29,7 @@ class FilterReport:
     sketches: GroupedSketch
     cuts: Cuts
     counts: PartitionCounts
+    score: str = "score"  # what it is called
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # sentences to show below the headline figures
@@ -101,7 +102,7 @@ def _html(report: FilterReport, content: dict[str, Any]) -> str:
         groups=groups[:MAX_TABLE_GROUPS] if len(groups) > 1 else [],
         more_groups=max(0, len(groups) - MAX_TABLE_GROUPS),
         colours=plots.colours_of(len(report.cuts.names)),
-        drawing=plots.plot_partitions(sketches, report.cuts, scale) if scale else None,
+        drawing=plots.plot_partitions(sketches, report.cuts, scale, report.score) if scale else None,
         panels=plots.plot_groups(sketches, report.cuts, scale) if scale else {},
         outermost=f"{plots.OUTERMOST:.1%}".replace("%", " %"),
         sentences={"rows": _rows_sentence(content), "cuts": _cuts_sentence(content)},

@@ -91,7 +91,7 @@ def suffer(undisturbed, cluster, output: Path, kills: int, *, kinds: list[str]) 
                 break
             time.sleep(chance.uniform(0.0, 0.8))
             kind = chance.choice(kinds)
-            victims = workers_of(driver.pid)
+            victims = workers_of(os.getpid())
             if kind == "worker" and victims:
                 os.kill(chance.choice(victims), signal.SIGKILL)
             elif kind == "driver" and driver.poll() is None:
@@ -139,15 +139,26 @@ def wait_for_work(output: Path, driver: subprocess.Popen) -> bool:
     return False
 
 
-def workers_of(driver: int) -> list[int]:
-    """Processes of the pool; the machine may have others' clusters, but no other pool of this test's cluster."""
+def workers_of(ancestor: int) -> list[int]:
+    """Processes of the pool below `ancestor`: the machine may have other clusters."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             title = (folder / "cmdline").read_bytes()
         except OSError:
             continue  # it ended meanwhile
-        if title.startswith(b"ray::ShardWorker"):
+        if title.startswith(b"ray::ShardWorker") and descends(int(folder.name), ancestor):
             found.append(int(folder.name))
-    assert driver not in found
     return found
+
+
+def descends(process: int, ancestor: int) -> bool:
+    """Whether `ancestor` is a parent, or a parent's parent, and so on."""
+    while process > 1:
+        if process == ancestor:
+            return True
+        try:
+            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return False
