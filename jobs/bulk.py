@@ -38,7 +38,8 @@ def run_bulk(
     if job.dry_run:
         _estimate(plan, job)
         return None
-    team = _choose_team(job.cluster, plan)
+    finished_before = plan.run.folder().success() is not None and not job.retry_errors
+    team = Team(0, job.cluster) if finished_before else _choose_team(job.cluster, plan)
     with progress_line(work.job, plan.seconds) as line:
         display = Display(line, plan)
         finished = execute(
