@@ -22,7 +22,8 @@ from ray.cluster_utils import Cluster
 
 from tests.integration.pipeline import ROOT, TIMEOUT_SECONDS, part_bytes, pipeline, run_well
 
-pytestmark = [pytest.mark.ray]
+# Ray's test cluster leaves a socket open, which is noticed whenever it is collected.
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 ROWS = 4000
 FEW = 6
