@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="more for jobs.score, such as corpus.limit=10000")
     parser.add_argument("--s3", action="store_true")
     arguments = parser.parse_args()
+    os.environ["RAY_ADDRESS"] = "local"  # a cluster of its own, whatever else runs here
     reference = OutputFolder(open_location(arguments.reference))
     if not reference.started or reference.success() is None:
         began = time.monotonic()

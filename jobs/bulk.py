@@ -135,8 +135,9 @@ class Display:
                 self._rows, self._tokens = self._rows + event.planned, self._tokens + event.tokens
         parts = self._in_work.values()
         rows = self._rows + sum(progress.rows for progress in parts)
-        speed = (self._tokens + sum(progress.tokens for progress in parts)) / (time.perf_counter() - self._began)
-        self._line.update(self.seconds_done, f"{rows:,} of {self._all_rows:,} rows, {speed:,.0f} tokens/s")
+        tokens = self._tokens + sum(progress.tokens for progress in parts)
+        speed = f", {tokens / (time.perf_counter() - self._began):,.0f} tokens/s" if tokens else ""
+        self._line.update(self.seconds_done, f"{rows:,} of {self._all_rows:,} rows{speed}")
 
     @property
     def seconds_done(self) -> float:

@@ -313,7 +313,6 @@ class _Pool:
             f"{worker.name} has not moved for {self.cluster.stall_seconds:g} s at shard {worker.shard.index}; "
             f"its stacks:\n{stacks}"
         )
-        ray.kill(worker.actor)
         self._blame(worker, HUNG, stacks)
 
     def _lost(self, worker: Hired, error: RayActorError) -> None:
@@ -369,7 +368,8 @@ class _Pool:
         return sum(node_is_alive(death.node) for death in self._deaths[shard.index])
 
     def _forget(self, worker: Hired) -> None:
-        """Strike a worker off the list; what it had goes back to the head of the queue."""
+        """Strike a worker off the list; what it had goes back to the head of the queue. It may only be out of reach."""
+        ray.kill(worker.actor)
         self.workers.remove(worker)
         self.queue.extendleft(shard for shard in (worker.reserved, worker.shard) if shard is not None)
         self._moved = time.monotonic()
