@@ -22,8 +22,7 @@ from ray.cluster_utils import Cluster
 
 from tests.integration.pipeline import ROOT, TIMEOUT_SECONDS, part_bytes, pipeline, run_well
 
-# Ray's test cluster leaves a socket open, which is noticed whenever it is collected.
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = pytest.mark.ray
 
 ROWS = 4000
 FEW = 6

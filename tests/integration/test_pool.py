@@ -24,8 +24,7 @@ from rnnlm.data.formats.parquet import ParquetCorpus
 from rnnlm.errors import EnvironmentFailure, FailuresError, StalledError, TerminatedError
 from tests.unit.bulk.toy import CountProcessor, CountWork, parts
 
-# Ray's test cluster leaves a socket open, which is noticed whenever it is collected.
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+pytestmark = pytest.mark.ray
 
 ROWS = 60
 SLEEPS = {"slow": 0.5, "long": 3.0}
