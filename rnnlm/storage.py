@@ -7,14 +7,11 @@ What a remote store refuses for the moment is tried again. Credentials belong in
 other processes by `Location.address` and are in no message and no record.
 """
 
-import errno
 import importlib
 import json
 import os
-import random
 import re
 import string
-import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,32 +24,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from rnnlm.errors import DataError, EnvironmentFailure, without_secrets
+from rnnlm.retries import Attempts, first_line, with_retries
 
 TEMPORARY = ".tmp"  # end of the name of a file that is being written
-PAUSES_SECONDS = (1.0, 3.0, 9.0)  # between attempts; pyarrow's S3 tries for 6 s of its own each time
-JITTER = 0.5  # a pause is longer or shorter by at most this share
 CHUNK_BYTES = 8 << 20  # of an upload
 
 USE = "use a local path, s3://, gs:// or abfs://"
-CREDENTIALS = "check the credentials (for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and what they may do there"
-
-# What stores say, once names of keys and buckets are taken out.
-_REFUSED = re.compile(
-    r"ACCESS_?DENIED|SIGNATURE_DOES_NOT_MATCH|INVALID_(ACCESS_KEY_ID|CLIENT_TOKEN_ID|SIGNATURE|TOKEN)|EXPIRED_?TOKEN"
-    r"|UNRECOGNIZED_CLIENT|MISSING_AUTHENTICATION|PERMISSION_?DENIED|UNAUTHENTICATED|UNAUTHORIZED|FORBIDDEN"
-    r"|AUTHENTICATION_?FAILED|AUTHORIZATION_?FAILURE|(HTTP|status|code|error)\W{0,3}(status|code)?\W{0,3}40[13]\b",
-    re.IGNORECASE,
-)
-_NO_BUCKET = re.compile(r"NO_?SUCH_?BUCKET|CONTAINER_?NOT_?FOUND|bucket\W+(not found|does not exist)", re.IGNORECASE)
-_PASSING = re.compile(
-    r"SLOW_?DOWN|THROTTL|TOO_?MANY_?REQUESTS|REQUEST_?LIMIT|RESOURCE_EXHAUSTED|UNAVAILABLE|SERVER_?BUSY"
-    r"|INTERNAL_?(FAILURE|ERROR|SERVER_?ERROR)|internal (server )?error|reduce your request rate|try again"
-    r"|NETWORK_CONNECTION|CURLCODE|TIMEOUT|timed? out|DEADLINE_EXCEEDED"
-    r"|connection (\w+ )?(reset|closed|aborted|refused)|broken pipe|bad gateway"
-    r"|(HTTP|status|code|error)\W{0,3}(status|code)?\W{0,3}(408|429|5\d\d)\b",
-    re.IGNORECASE,
-)
-_PASSING_ERRNO = {errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EPIPE, errno.EAGAIN}
 _WEB = ("http", "https")  # fsspec reads them, but they have no folders and cannot be written
 
 T = TypeVar("T")
@@ -122,7 +99,7 @@ class Location:
         try:
             return self.retrying(lambda: self.filesystem.get_file_info(self.path))
         except OSError as error:
-            raise EnvironmentFailure(f"cannot look at {self.uri}: {_first_line(error)}") from error
+            raise EnvironmentFailure(f"cannot look at {self.uri}: {first_line(error)}") from error
 
     def exists(self) -> bool:
         return bool(self.info().type != pafs.FileType.NotFound)
@@ -136,7 +113,7 @@ class Location:
         try:
             found: list[pafs.FileInfo] = self.retrying(lambda: self.filesystem.get_file_info(selector))
         except OSError as error:
-            raise DataError(f"{self.uri} is not a folder: {_first_line(error)}", todo="check the path") from error
+            raise DataError(f"{self.uri} is not a folder: {first_line(error)}", todo="check the path") from error
         return found
 
     def list_names(self) -> list[str]:
@@ -192,7 +169,7 @@ class Location:
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise EnvironmentFailure(f"cannot write {self.uri}: {_first_line(error)}") from error
+            raise EnvironmentFailure(f"cannot write {self.uri}: {first_line(error)}") from error
 
     def create_bytes(self, content: bytes) -> bool:
         """Write unless the file exists, also if another process is about to; whether this call wrote it.
@@ -212,7 +189,7 @@ class Location:
         except FileExistsError:
             return False
         except OSError as error:
-            raise EnvironmentFailure(f"cannot write {self.uri}: {_first_line(error)}") from error
+            raise EnvironmentFailure(f"cannot write {self.uri}: {first_line(error)}") from error
         finally:
             temporary.unlink(missing_ok=True)
         return True
@@ -233,7 +210,7 @@ class Location:
                 content = mapped.read_buffer()
                 self._put(lambda: self._stream(content))
         except OSError as error:
-            raise EnvironmentFailure(f"cannot write {self.uri}: {_first_line(error)}") from error
+            raise EnvironmentFailure(f"cannot write {self.uri}: {first_line(error)}") from error
 
     def delete(self) -> None:
         """Delete this file if it is there."""
@@ -272,7 +249,7 @@ class Location:
         except FileNotFoundError as error:
             raise DataError(f"there is no file {self.uri}", todo="check the path") from error
         except OSError as error:
-            raise DataError(f"cannot read {self.uri}: {_first_line(error)}", todo="check the path") from error
+            raise DataError(f"cannot read {self.uri}: {first_line(error)}", todo="check the path") from error
 
     def _changing(self, what: str, change: Callable[[], None], *, gone_is_done: bool = False) -> None:
         try:
@@ -280,7 +257,7 @@ class Location:
         except OSError as error:
             if gone_is_done and isinstance(error, FileNotFoundError):
                 return  # another process was faster, or an attempt that seemed to fail
-            raise EnvironmentFailure(f"cannot {what} {self.uri}: {_first_line(error)}") from error
+            raise EnvironmentFailure(f"cannot {what} {self.uri}: {first_line(error)}") from error
 
     def _put(self, put: Callable[[], None]) -> None:
         """Write to a remote store, in a thread of its own, since a signal raises in the main thread only.
@@ -297,55 +274,6 @@ class Location:
         with self.filesystem.open_output_stream(self.path, compression=None) as stream:
             for start in range(0, buffer.size, CHUNK_BYTES):
                 stream.write(buffer.slice(start, min(CHUNK_BYTES, buffer.size - start)))
-
-
-class Attempts:
-    """Counts the failures of one operation, and waits after each; for loops that `Location.retrying` does not fit."""
-
-    def __init__(self, uri: str, *, remote: bool = True, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._uri, self._remote, self._sleep = uri, remote, sleep
-        self._pauses = iter(PAUSES_SECONDS)
-
-    def wait_after(self, error: OSError) -> None:
-        """Wait until it is time to try again. Raises if that would not help, as `Location.retrying` does."""
-        if not self._remote:
-            raise error
-        uri, said = self._uri, _first_line(error)
-        bare = re.sub(r"'[^']*'", "", str(error))
-        if _NO_BUCKET.search(bare):
-            raise DataError(
-                f"there is no bucket for {uri}: {said}", todo="check the name, or make the bucket"
-            ) from error
-        if isinstance(error, PermissionError) or _REFUSED.search(bare):
-            raise EnvironmentFailure(f"access to {uri} is refused: {said}", todo=CREDENTIALS) from error
-        if not is_passing(error):
-            raise error
-        pause = next(self._pauses, None)
-        if pause is None:
-            raise EnvironmentFailure(
-                f"{uri} failed {len(PAUSES_SECONDS) + 1} times: {said}",
-                todo="the storage is overloaded or out of reach; run the command again later",
-            ) from error
-        # Not reproducible on purpose: workers that failed together must not come back together.
-        self._sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
-
-
-def with_retries(action: Callable[[], T], attempts: Attempts) -> T:
-    """What `action` gives; tried again as long as `attempts` allows."""
-    while True:
-        try:
-            return action()
-        except OSError as error:
-            attempts.wait_after(error)
-
-
-def is_passing(error: OSError) -> bool:
-    """Whether a remote store may well do a moment later what it failed to do: throttling, 5xx, a lost connection."""
-    if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)):
-        return False
-    if isinstance(error, (ConnectionError, TimeoutError)) or error.errno in _PASSING_ERRNO:
-        return True
-    return _PASSING.search(re.sub(r"'[^']*'", "", str(error))) is not None
 
 
 def open_location(uri: str) -> Location:
@@ -367,7 +295,7 @@ def open_location(uri: str) -> Location:
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, ImportError) or "Unrecognized filesystem type" in str(error):
             return _open_by_fsspec(uri)
-        raise DataError(f"cannot open {shown}: {_first_line(error)}", todo=USE) from error
+        raise DataError(f"cannot open {shown}: {first_line(error)}", todo=USE) from error
     if isinstance(filesystem, pafs.LocalFileSystem):
         return Location(filesystem, path, uri, path)
     return Location(filesystem, path, shown, uri)
@@ -400,10 +328,10 @@ def _open_by_fsspec(uri: str) -> Location:
         named = re.search(r"install (\w[\w.-]*)", str(error), re.IGNORECASE)
         package = named[1] if named else (error.name or scheme).partition(".")[0]
         raise EnvironmentFailure(
-            f"{scheme}:// needs a package that is missing: {_first_line(error)}", todo=f"pip install {package}"
+            f"{scheme}:// needs a package that is missing: {first_line(error)}", todo=f"pip install {package}"
         ) from error
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot open {shown}: {_first_line(error)}", todo=USE) from error
+        raise DataError(f"cannot open {shown}: {first_line(error)}", todo=USE) from error
     return Location(pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path, shown, uri)
 
 
@@ -429,7 +357,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

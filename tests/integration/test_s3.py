@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rnnlm import storage
+from rnnlm import retries
 from rnnlm.bulk.part import PartWriter
 from rnnlm.data.files import expand_paths
 from rnnlm.data.formats.lines import LinesCorpus
@@ -28,7 +28,7 @@ MANY = 10**9  # faults: until the test is over
 @pytest.fixture
 def no_pauses(monkeypatch):
     """Ours; the client library still tries for seconds of its own."""
-    monkeypatch.setattr(storage, "PAUSES_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retries, "PAUSES_SECONDS", (0.0, 0.0, 0.0))
 
 
 def texts(rows=ROWS):

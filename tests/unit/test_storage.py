@@ -10,11 +10,12 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
-from rnnlm import storage
+from rnnlm import retries
 from rnnlm.data.files import expand_paths
 from rnnlm.data.formats.lines import LinesCorpus
 from rnnlm.errors import DataError, EnvironmentFailure, RnnlmError, without_secrets
-from rnnlm.storage import Attempts, open_location, with_retries
+from rnnlm.retries import Attempts, with_retries
+from rnnlm.storage import open_location
 
 
 @pytest.fixture
@@ -214,11 +215,11 @@ REFUSED = [
 @pytest.mark.parametrize("error", PASSING, ids=str)
 def test_a_passing_trouble_is_tried_again_with_growing_pauses(error):
     slept = []
-    action = Failing(error, len(storage.PAUSES_SECONDS))
+    action = Failing(error, len(retries.PAUSES_SECONDS))
     assert with_retries(action, Attempts("s3://b/x", sleep=slept.append)) == 7
-    assert len(slept) == len(storage.PAUSES_SECONDS)
-    for seconds, pause in zip(slept, storage.PAUSES_SECONDS, strict=True):
-        assert (1 - storage.JITTER) * pause <= seconds <= (1 + storage.JITTER) * pause
+    assert len(slept) == len(retries.PAUSES_SECONDS)
+    for seconds, pause in zip(slept, retries.PAUSES_SECONDS, strict=True):
+        assert (1 - retries.JITTER) * pause <= seconds <= (1 + retries.JITTER) * pause
 
 
 def test_a_trouble_that_stays_is_an_environment_failure():

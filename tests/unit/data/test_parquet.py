@@ -149,7 +149,7 @@ def test_a_remote_file_that_fails_in_between_gives_every_row_once(monkeypatch, s
     pq.write_table(pa.table({"text": [f"text {i}" for i in range(100)]}), sink)
     folder.join("a.parquet").write_bytes(sink.getvalue().to_pybytes())
     monkeypatch.setattr("rnnlm.data.formats.parquet.BATCH_ROWS", 7)
-    monkeypatch.setattr("rnnlm.storage.PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr("rnnlm.retries.PAUSES_SECONDS", (0.0,))
     real, opened = pq.ParquetFile.iter_batches, []
 
     def failing(self, **options):
