@@ -39,7 +39,7 @@ format: setup  ## Put the code into the house style
 	$(VENV)/bin/ruff check --fix --quiet .
 	$(VENV)/bin/ruff format --quiet .
 
-test: setup  ## The tests that gate every change (a few minutes)
+test: setup  ## The tests that gate every change (ten minutes)
 	$(RUN) -m pytest -m "not slow and not gpu and not faults"
 
 test-all: setup  ## Every test, the slow ones too

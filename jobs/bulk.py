@@ -147,7 +147,9 @@ class Display:
 
 
 def _estimate(plan: Plan, job: BulkJob) -> None:
-    """Say, and note beside the output, what the run would be."""
+    """Say, and note beside the output, what the run would be; refuse what the run would refuse."""
+    if plan.run.folder().started:
+        plan.run.folder().check(plan.identity)
     print(f"{plan.run.work.job}: taking a sample of about {SAMPLE_SECONDS:.0f} s", file=sys.stderr)
     estimate = estimate_run(plan.run, plan.shards, sample_seconds=SAMPLE_SECONDS)
     team = _choose_team(job.cluster, plan)

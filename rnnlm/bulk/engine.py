@@ -195,12 +195,7 @@ def execute(
             if time.monotonic() - announced > ANNOUNCE_SECONDS:
                 folder.announce()
                 announced = time.monotonic()
-    if failures:
-        error = StalledError if any(failure.stalled for failure in failures) else FailuresError
-        raise error(
-            f"{len(failures)} of {len(plan.shards)} shards failed; the first: {failures[0].message}",
-            todo=f"see {folder.folder.join(FAILED).uri}, mend the cause and run the command again",
-        )
+    _check_failures(failures, plan, folder)
     totals = add_up(run.work.job, done.values())
     assert totals.planned == plan.rows, "every row of the corpus is in exactly one shard"
     assert totals.rows == totals.ok + totals.null + totals.error, "every row is accounted for"
@@ -236,6 +231,15 @@ def _check_apart(output: str, corpus: CorpusConfig, listing: Listing) -> None:
     if corpus.would_read(location.join("data", "part-000000.parquet")):
         raise ConfigError(
             f"output: {output} lies in the corpus, its parts would be read as corpus; choose another folder"
+        )
+
+
+def _check_failures(failures: Sequence[Failure], plan: Plan, folder: OutputFolder) -> None:
+    if failures:
+        error = StalledError if any(failure.stalled for failure in failures) else FailuresError
+        raise error(
+            f"{len(failures)} of {len(plan.shards)} shards failed; the first: {failures[0].message}",
+            todo=f"see {folder.folder.join(FAILED).uri}, mend the cause and run the command again",
         )
 
 

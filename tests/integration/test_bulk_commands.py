@@ -29,6 +29,9 @@ def test_a_dry_run_says_what_comes_and_the_report_what_came(made, tmp_path):
     estimate = json.loads((tmp_path / "out/_run/report.json").read_text())["estimate"]
     assert estimate["rows"] == {"estimated": 240, "true": 240, "ratio": 1.0}
     assert estimate["tokens"]["ratio"] == pytest.approx(1.0, abs=0.3)
+    done = run_job("score", *arguments, "threads=2", "dry_run=true")
+    assert done.returncode == 2
+    assert "work.threads: 1 -> 2" in done.stderr
 
 
 def test_a_sound_output_is_verified_and_a_changed_one_is_not(scored, made, tmp_path):

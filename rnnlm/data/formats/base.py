@@ -98,10 +98,6 @@ class CorpusConfig:
         wanted = {*others, *(_row_filter(self.where).columns if self.where is not None else ())}
         return [name for name in schema.names if name in wanted]
 
-    def selects(self) -> bool:
-        """Whether rows may be left out."""
-        return self.where is not None or self.sample is not None
-
     def identity(self) -> dict[str, Any]:
         """What decides the rows, the content of the files apart."""
         names = ("text_column", "columns", "where", "limit", "sample")

@@ -27,6 +27,25 @@ class KilledError(BaseException):
     """Stands for a SIGKILL: nothing in the code can catch it."""
 
 
+def die_at(monkeypatch, step, names, *, after=False):
+    """Let the writing calls of these names be killed from call number `step` on, that one before or after its effect."""
+    steps = iter(range(1000))
+
+    def dying(whole):
+        def write(*arguments):
+            count = next(steps)
+            if count == step and after:
+                whole(*arguments)
+            if count >= step:
+                raise KilledError
+            return whole(*arguments)
+
+        return write
+
+    for name in names:
+        monkeypatch.setattr(Location, name, dying(getattr(Location, name)))
+
+
 @pytest.fixture
 def corpus(tmp_path):
     folder = tmp_path / "corpus"
@@ -83,21 +102,7 @@ def test_a_second_run_does_nothing_and_says_the_same(corpus, tmp_path, undisturb
 def test_killed_at_any_write_and_started_again_the_bytes_are_the_same(
     corpus, tmp_path, undisturbed, monkeypatch, step, after
 ):
-    steps = iter(range(1000))
-
-    def dying(whole):
-        def write(*arguments):
-            count = next(steps)
-            if count == step and after:
-                whole(*arguments)
-            if count >= step:
-                raise KilledError
-            return whole(*arguments)
-
-        return write
-
-    for name in ("write_bytes", "create_bytes", "upload"):
-        monkeypatch.setattr(Location, name, dying(getattr(Location, name)))
+    die_at(monkeypatch, step, ["write_bytes", "create_bytes", "upload"], after=after)
     with pytest.raises(KilledError):
         run_toy(corpus, tmp_path / "out")
     monkeypatch.undo()
@@ -221,18 +226,7 @@ def test_killed_while_errors_are_tried_again(corpus, tmp_path, undisturbed, trou
     work = CountWork(trouble=str(trouble))
     run_toy(corpus, tmp_path / "out", work=work)
     trouble.write_text("[]")
-    steps = iter(range(1000))
-
-    def dying(whole):
-        def write(*arguments):
-            if next(steps) >= step:
-                raise KilledError
-            return whole(*arguments)
-
-        return write
-
-    for name in ("write_bytes", "upload", "delete"):
-        monkeypatch.setattr(Location, name, dying(getattr(Location, name)))
+    die_at(monkeypatch, step, ["write_bytes", "upload", "delete"])
     with pytest.raises(KilledError):
         run_toy(corpus, tmp_path / "out", work=work, retry_errors=True)
     monkeypatch.undo()
