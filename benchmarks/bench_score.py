@@ -38,7 +38,7 @@ def main() -> None:
         cell=rnnlm.LSTMConfig(hidden_size=hidden),
         num_layers=2,
         embedding_size=embedding,
-        softmax=rnnlm.SoftmaxConfig(tied=False),
+        softmax=rnnlm.FullSoftmaxConfig(tied=False),
     )
     model = task.build_model(vocab).eval()
     documents = make_documents(arguments.rows, vocab)

@@ -33,7 +33,7 @@ def main() -> None:
         cell=rnnlm.LSTMConfig(hidden_size=arguments.hidden),
         num_layers=2,
         embedding_size=256,
-        softmax=rnnlm.SoftmaxConfig(tied=False),
+        softmax=rnnlm.FullSoftmaxConfig(tied=False),
     )
     generator = np.random.default_rng(1)
     documents = [generator.integers(3, arguments.vocab, 50) for _ in range(2000)]

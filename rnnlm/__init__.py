@@ -27,7 +27,7 @@ from rnnlm.inference.score import Scorer, Scores
 from rnnlm.nn.cells.elman import ElmanConfig
 from rnnlm.nn.cells.gru import GRUConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
-from rnnlm.nn.softmax import SoftmaxConfig
+from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.storage import open_location
 from rnnlm.tasks.language_model import LanesConfig, LanguageModelConfig
 from rnnlm.training.loop import LoopConfig, TrainingConfig, TrainingData, TrainingSummary, train
@@ -47,6 +47,7 @@ __all__ = [
     "ElmanConfig",
     "EnvironmentFailure",
     "FailuresError",
+    "FullSoftmaxConfig",
     "GRUConfig",
     "Generator",
     "GreedyConfig",
@@ -63,7 +64,6 @@ __all__ = [
     "Scorer",
     "Scores",
     "SentencePieceConfig",
-    "SoftmaxConfig",
     "StalledError",
     "TerminatedError",
     "TokenTable",

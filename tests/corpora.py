@@ -16,7 +16,7 @@ from rnnlm.nn.cells.elman import ElmanConfig
 from rnnlm.nn.cells.gru import GRUConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.language_model import LanguageModel
-from rnnlm.nn.softmax import SoftmaxConfig
+from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.storage import open_location
 from rnnlm.tasks.language_model import LanguageModelConfig
 
@@ -59,7 +59,7 @@ def tiny_task(cell: str = "lstm", *, hidden_size: int = 8, tied: bool = True, **
     return LanguageModelConfig(
         cell=CELLS[cell](hidden_size=hidden_size),
         embedding_size=embedding_size,
-        softmax=SoftmaxConfig(tied=tied),
+        softmax=FullSoftmaxConfig(tied=tied),
         **fields,
     )
 

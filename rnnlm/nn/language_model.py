@@ -1,8 +1,9 @@
-"""The recurrent language model as a network: embedding E, a stack of recurrent layers, softmax over the vocabulary."""
+"""The recurrent language model as a network: embedding E, a stack of layers, softmax over the vocabulary."""
 
 from torch import nn
 
-from rnnlm.nn.softmax import Softmax
+from rnnlm.nn.dropout import Dropout, drop_words
+from rnnlm.nn.softmax.base import Softmax
 from rnnlm.nn.stack import Stack
 from rnnlm.types import LayerOutputs, State, StepLogits, StepTokens, TokenIds
 
@@ -10,15 +11,25 @@ from rnnlm.types import LayerOutputs, State, StepLogits, StepTokens, TokenIds
 class LanguageModel(nn.Module):
     """Maps tokens B T and a state to hidden states B T H, from which the softmax predicts the token that follows each.
 
-    Dropout (probability) falls on the embedded tokens and on the stack's outputs; the stack has its own between layers.
+    In training, dropout falls on whole words (`word_dropout`, a probability), on the embedded tokens and on the stack's
+    outputs; the stack has its own between layers.
     """
 
-    def __init__(self, embedding: nn.Embedding, stack: Stack, softmax: Softmax, dropout: float) -> None:
+    def __init__(
+        self,
+        embedding: nn.Embedding,
+        stack: Stack,
+        softmax: Softmax,
+        *,
+        input_dropout: Dropout,
+        output_dropout: Dropout,
+        word_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.embedding = embedding
         self.stack = stack
         self.softmax = softmax
-        self.dropout = nn.Dropout(dropout)
+        self.input_dropout, self.output_dropout, self.word_dropout = input_dropout, output_dropout, word_dropout
 
     @property
     def vocab_size(self) -> int:
@@ -27,11 +38,19 @@ class LanguageModel(nn.Module):
     def initial_state(self, batch_size: int) -> State:
         return self.stack.initial_state(batch_size)
 
+    def run(self, tokens: TokenIds, state: State) -> tuple[LayerOutputs, State]:
+        """The stack's outputs before dropout."""
+        embedded = self.embedding(tokens)
+        if self.training and self.word_dropout > 0.0:
+            embedded = drop_words(embedded, tokens, self.vocab_size, self.word_dropout)
+        hidden, state = self.stack(self.input_dropout(embedded), state)
+        return hidden, state
+
     def forward(self, tokens: TokenIds, state: State) -> tuple[LayerOutputs, State]:
-        hidden, state = self.stack(self.dropout(self.embedding(tokens)), state)
-        return self.dropout(hidden), state
+        hidden, state = self.run(tokens, state)
+        return self.output_dropout(hidden), state
 
     def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
-        """Logits for the token after `tokens`, one step of time for B rows."""
-        hidden, state = self.stack.step(self.dropout(self.embedding(tokens)), state)
-        return self.softmax.logits(self.dropout(hidden)), state
+        """Logits for the token after `tokens`, one step of time for B rows; no dropout."""
+        hidden, state = self.stack.step(self.embedding(tokens), state)
+        return self.softmax.logits(hidden), state

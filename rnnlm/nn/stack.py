@@ -4,24 +4,25 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from rnnlm.nn.cells.base import Cell
+from rnnlm.nn.dropout import Dropout
+from rnnlm.nn.layer import Layer
 from rnnlm.types import LayerInputs, LayerOutputs, State, StepInputs, StepOutputs
 
 
 class Stack(nn.Module):
-    """Each layer reads the outputs of the one below; dropout (probability) on every layer's input but the first's."""
+    """Each layer reads the outputs of the one below; dropout on every layer's input but the first's."""
 
-    def __init__(self, layers: Sequence[Cell], dropout: float) -> None:
+    def __init__(self, layers: Sequence[Layer], dropout: Dropout) -> None:
         super().__init__()
         assert layers, "a stack needs a layer"
         self.layers = nn.ModuleList(layers)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.output_size = layers[-1].output_size
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[Layer]:
         """The layers from the bottom up."""
         for layer in self.layers:
-            assert isinstance(layer, Cell)
+            assert isinstance(layer, Layer)
             yield layer
 
     def initial_state(self, batch_size: int) -> State:

@@ -14,10 +14,14 @@ from rnnlm.types import State
 
 @dataclass(frozen=True)
 class LossSum:
-    """A sum over targets, never a mean: only then do 1, 2 and 8 workers add up to the same gradient."""
+    """Sums over targets, never means: only then do 1, 2 and 8 workers add up to the same gradient.
+
+    `objective` is what is minimised where that is not the nll alone: label smoothing, regularisers.
+    """
 
     nll: Tensor  # float64 scalar, nats
     num_targets: int
+    objective: Tensor | None = None  # float64 scalar
 
 
 @runtime_checkable
@@ -52,6 +56,9 @@ class TaskConfig:
     @abstractmethod
     def build_model(self, vocab_size: int) -> nn.Module:
         """A network with fresh weights, drawn from torch's global generator."""
+
+    def prepare(self, model: nn.Module, table: TokenTable, tokenizer: Tokenizer) -> None:
+        """Let fresh weights know the training data; called once, before the first step of a new run."""
 
     @abstractmethod
     def open_stream(

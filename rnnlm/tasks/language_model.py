@@ -6,6 +6,7 @@ of `batching.window` steps, the hidden state is carried on without it.
 
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,8 +17,10 @@ from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokens import TokenTable
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
+from rnnlm.nn.dropout import Dropout
 from rnnlm.nn.language_model import LanguageModel
-from rnnlm.nn.softmax import SoftmaxConfig
+from rnnlm.nn.softmax.base import SoftmaxConfig
+from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.nn.stack import Stack
 from rnnlm.tasks.base import BatchingConfig, LossSum, TaskConfig
 from rnnlm.types import State
@@ -54,12 +57,22 @@ class LanguageModelConfig(TaskConfig):
     "Recurrent layers on top of one another."
     embedding_size: int = Field(default=256, ge=1)
     "Size of a token's vector (E)."
+    softmax: SoftmaxConfig = Field(default_factory=FullSoftmaxConfig)
+    "The output layer."
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    "Probability that an input or output of the stack is zeroed in training."
+    "Probability that a feature of the stack's outputs is zeroed in training."
+    input_dropout: float | None = Field(default=None, ge=0.0, lt=1.0)
+    "The same for the embedded tokens; null takes `dropout`."
     layer_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     "The same between layers."
-    softmax: SoftmaxConfig = Field(default_factory=SoftmaxConfig)
-    "The output layer."
+    word_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    "Probability that a word's vector is zeroed wherever the word occurs in a window (embedding dropout)."
+    variational_dropout: bool = False
+    "Keep one mask over all steps of a window instead of drawing one a step."
+    activation_penalty: float = Field(default=0.0, ge=0.0)
+    "AR: weight of the mean square of the stack's outputs after dropout (Merity, McCann & Socher 2017)."
+    slowness_penalty: float = Field(default=0.0, ge=0.0)
+    "TAR: weight of the mean square of the change of the stack's outputs from step to step (the same)."
 
     def __post_init__(self) -> None:
         if self.softmax.tied and self.cell.hidden_size != self.embedding_size:
@@ -76,8 +89,24 @@ class LanguageModelConfig(TaskConfig):
         for _ in range(self.num_layers):
             cells.append(self.cell.build(size))
             size = cells[-1].output_size
-        stack = Stack(cells, self.layer_dropout)
-        return LanguageModel(embedding, stack, self.softmax.build(stack.output_size, embedding), self.dropout)
+        stack = Stack(cells, self._dropout(self.layer_dropout))
+        return LanguageModel(
+            embedding,
+            stack,
+            self.softmax.build(stack.output_size, embedding),
+            input_dropout=self._dropout(self.dropout if self.input_dropout is None else self.input_dropout),
+            output_dropout=self._dropout(self.dropout),
+            word_dropout=self.word_dropout,
+        )
+
+    def _dropout(self, probability: float) -> Dropout:
+        return Dropout(probability, variational=self.variational_dropout)
+
+    def prepare(self, model: nn.Module, table: TokenTable, tokenizer: Tokenizer) -> None:
+        assert isinstance(model, LanguageModel)
+        counts = np.bincount(table.tokens, minlength=model.vocab_size)
+        counts[tokenizer.eos_id] += table.num_documents  # what a table leaves out, the stream puts in
+        model.softmax.prepare(counts)
 
     def open_stream(
         self,
@@ -110,8 +139,17 @@ class LanguageModelConfig(TaskConfig):
 
     def loss(self, model: nn.Module, batch: Any, state: State) -> tuple[LossSum, State]:
         assert isinstance(model, LanguageModel)
-        hidden, targets, state = _run(model, batch, state)
-        return LossSum(model.softmax.nll_sum(hidden, targets), targets.numel()), state
+        raw, targets, state = _run(model, batch, state)
+        hidden = model.output_dropout(raw)
+        objective = model.softmax.objective(hidden.flatten(0, 1), targets)
+        nll = objective.detach()
+        # The penalties are means over elements (as in the paper's code); times targets, so that the whole is a sum.
+        if self.activation_penalty:
+            objective = objective + self.activation_penalty * targets.numel() * hidden.square().mean().double()
+        if self.slowness_penalty and raw.shape[1] > 1:
+            change = (raw[:, 1:] - raw[:, :-1]).square().mean().double()
+            objective = objective + self.slowness_penalty * targets.numel() * change
+        return LossSum(nll, targets.numel(), objective), state
 
     def validate(
         self,
@@ -143,7 +181,8 @@ class LanguageModelConfig(TaskConfig):
         with torch.inference_mode():
             for _ in range(stream.steps_per_epoch):
                 batch = stream.next()
-                hidden, targets, state = _run(model, batch, state)
+                raw, targets, state = _run(model, batch, state)
+                hidden = raw.flatten(0, 1)
                 mask = batch.mask.flatten().to(hidden.device)
                 nll -= model.softmax.logprobs(hidden[mask], targets[mask]).sum(dtype=torch.float64).cpu()
                 num_targets += int(mask.sum())
@@ -152,9 +191,9 @@ class LanguageModelConfig(TaskConfig):
 
 
 def _run(model: LanguageModel, batch: Window, state: State) -> tuple[Tensor, Tensor, State]:
-    """Hidden states (N H) and targets (N) of a window, and the state after it, cut off from the gradient."""
+    """The stack's outputs (B T H) and targets (N) of a window, and the state after it, cut off from the gradient."""
     device = model.embedding.weight.device
     keep = (~batch.fresh).to(device).unsqueeze(1)
-    hidden, state = model(batch.inputs.to(device), tuple(tensor * keep for tensor in state))
+    hidden, state = model.run(batch.inputs.to(device), tuple(tensor * keep for tensor in state))
     targets = batch.targets.to(device).flatten()
-    return hidden.flatten(0, 1), targets, tuple(tensor.detach() for tensor in state)
+    return hidden, targets, tuple(tensor.detach() for tensor in state)

@@ -204,6 +204,7 @@ class _Run:
     def resume(self, log: MetricsLog | None) -> None:
         """Go back to the last checkpoint, if there is one."""
         if not self.folder.join(INDEX).exists():
+            self.settings.task.prepare(self.now.model, self.data.train, self.data.tokenizer)
             return
         folder = resolve_checkpoint(self.folder.address, "last")
         load_weights(self.now.model, read_weights(folder), folder)
@@ -244,7 +245,7 @@ class _Run:
         loss, self.now.carried = settings.task.loss(self.now.model, batch, self.now.carried)
         shared = torch.tensor([loss.num_targets, float(self.hooks.should_stop())], dtype=torch.float64)
         num_targets, stops = self.world.sum(shared.to(self.device)).tolist()
-        (loss.nll / num_targets).backward()
+        ((loss.nll if loss.objective is None else loss.objective) / num_targets).backward()
         self.world.sum_gradients(self.now.model)
         norm = nn.utils.clip_grad_norm_(self.now.model.parameters(), settings.loop.clip_norm)
         self.grad_norm = norm.item()

@@ -20,7 +20,7 @@ from rnnlm.tasks.base import TaskConfig
 from rnnlm.training.loop import LoopConfig, TrainingConfig
 
 LSTM = {TARGET: "rnnlm.nn.cells.lstm.LSTMConfig", "hidden_size": 4}
-SOFTMAX = {TARGET: "rnnlm.nn.softmax.SoftmaxConfig", "tied": False}
+SOFTMAX = {TARGET: "rnnlm.nn.softmax.full.FullSoftmaxConfig", "tied": False}
 TASK = {TARGET: "rnnlm.tasks.language_model.LanguageModelConfig", "cell": LSTM, "softmax": SOFTMAX}
 TEXTS = st.text(max_size=5).filter(lambda text: text != "???")  # stands for a value that nobody gave
 
@@ -154,7 +154,7 @@ def test_a_trusted_prefix_can_be_added():
         ("rnnlm.nn.cells.lstm.Nothing", "is not a config class"),
         ("rnnlm.nn.cells.lstm.LSTM", "is not a config class"),
         ("rnnlm.nn.cells.lstm", "is not a config class"),
-        ("rnnlm.nn.softmax.SoftmaxConfig", "SoftmaxConfig does not fit here, a CellConfig is needed"),
+        ("rnnlm.nn.softmax.full.FullSoftmaxConfig", "FullSoftmaxConfig does not fit here, a CellConfig is needed"),
     ],
 )
 def test_a_target_that_does_not_fit_says_why(target, said):

@@ -1,92 +1,107 @@
-"""What every recurrent cell gives, so that training, packed scoring and generation need to know no cell by name.
+"""Recurrent cells: layers whose state is what they remember of the sequence.
 
-A recurrence splits into a product with the inputs, which does not depend on time and can be done for all steps at
-once (`project`), and a step that does (`advance`). The slow truth is `step` = `advance(project(...))`, repeated; a
-cell overrides `forward` where a fused kernel is faster, and the contract tests hold the two equal.
+A `DenseCell` mixes its last state through recurrent matrices U, so its steps follow one another. Cells whose state
+decays element by element have no U; their steps can be computed in parallel.
 """
 
-from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from rnnlm.config import config
-from rnnlm.types import (
-    LayerInputs,
-    LayerOutputs,
-    PackedInputs,
-    Projected,
-    ProjectedStep,
-    State,
-    StepInputs,
-    StepOutputs,
-)
+from rnnlm.nn.layer import Layer, LayerConfig
+from rnnlm.types import LayerInputs, LayerOutputs, State
 
 
 @config
-class CellConfig:
+class CellConfig(LayerConfig):
     """Base of the configs in conf/cell."""
 
     hidden_size: int = Field(default=256, ge=1)
     "Size H of the hidden state."
 
-    @abstractmethod
-    def build(self, input_size: int) -> "Cell":
-        """A cell with freshly drawn weights that reads inputs of `input_size`."""
+    def output_size(self, input_size: int) -> int:  # noqa: ARG002 - a cell reads any size
+        return self.hidden_size
 
 
-class Cell(nn.Module):
-    """A recurrence from B T D to B T H. The state is a tuple of `B x size` tensors, one for each of `state_sizes`."""
+@config
+class DenseCellConfig(CellConfig):
+    """Base of cells with recurrent matrices."""
 
-    def __init__(self, input_size: int, hidden_size: int, state_sizes: tuple[int, ...]) -> None:
-        super().__init__()
-        self.input_size = input_size
-        self.output_size = hidden_size
-        self.state_sizes = state_sizes
+    weight_drop: float = Field(default=0.0, ge=0.0, lt=1.0)
+    "Share of the recurrent weights U left out in training, drawn once a window (Merity, Keskar & Socher 2018)."
 
-    def initial_state(self, batch_size: int) -> State:
-        """Zeros, on the device and in the precision of the weights."""
-        like = next(self.parameters())
-        return tuple(like.new_zeros(batch_size, size) for size in self.state_sizes)
 
-    @abstractmethod
-    def project(self, inputs: PackedInputs) -> Projected:
-        """The part of the recurrence that depends on the input alone, for any number of positions at once."""
+class Cell(Layer):
+    """A recurrence; its outputs are hidden states."""
 
-    @abstractmethod
-    def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
-        """One step of time for B rows, given what `project` made of their inputs."""
 
-    def step(self, inputs: StepInputs, state: State) -> tuple[StepOutputs, State]:
-        """One step of time for B rows."""
-        return self.advance(self.project(inputs), state)
+class DenseCell(Cell):
+    """A cell with recurrent matrices, the parameters named in `recurrent_names`."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        state_sizes: tuple[int, ...],
+        *,
+        recurrent_names: tuple[str, ...],
+        weight_drop: float,
+    ) -> None:
+        super().__init__(input_size, hidden_size, state_sizes)
+        self.recurrent_names = recurrent_names
+        self.weight_drop = weight_drop
+        self._thinned: dict[str, Tensor] = {}
+
+    def matrix(self, name: str) -> Tensor:
+        """A recurrent matrix, thinned out if this is a training pass with weight drop."""
+        return self._thinned[name] if name in self._thinned else self.get_parameter(name)
+
+    @contextmanager
+    def thinned(self) -> Iterator[None]:
+        """Within, `matrix` gives one and the same random thinning; none in evaluation."""
+        if self.training and self.weight_drop > 0.0:
+            self._thinned = {
+                name: F.dropout(self.get_parameter(name), self.weight_drop) for name in self.recurrent_names
+            }
+        try:
+            yield
+        finally:
+            self._thinned = {}
 
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
-        """All T steps; the same as T calls of `step`."""
-        projected = self.project(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
-        outputs: list[Tensor] = []
-        for time in range(inputs.shape[1]):
-            output, state = self.advance(projected[:, time], state)
-            outputs.append(output)
-        return torch.stack(outputs, dim=1), state
+        with self.thinned():
+            return super().forward(inputs, state)
 
 
-class FusedCell(Cell):
+class FusedCell(DenseCell):
     """A cell whose weights live in one of torch's own recurrent modules, which runs all steps in one kernel."""
 
-    def __init__(self, fused: nn.RNNBase, state_sizes: tuple[int, ...]) -> None:
-        super().__init__(fused.input_size, fused.hidden_size, state_sizes)
+    def __init__(self, fused: nn.RNNBase, state_sizes: tuple[int, ...], *, weight_drop: float) -> None:
+        super().__init__(
+            fused.input_size,
+            fused.hidden_size,
+            state_sizes,
+            recurrent_names=("fused.weight_hh_l0",),
+            weight_drop=weight_drop,
+        )
         self.fused = fused
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """W, U, the bias beside W and the bias beside U."""
-        input_weight, recurrent_weight, input_bias, recurrent_bias = self.fused.all_weights[0]
-        return input_weight, recurrent_weight, input_bias, recurrent_bias
+        """W, U (thinned out in training with weight drop), the bias beside W and the bias beside U."""
+        input_weight, _, input_bias, recurrent_bias = self.fused.all_weights[0]
+        return input_weight, self.matrix("fused.weight_hh_l0"), input_bias, recurrent_bias
 
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
         # torch keeps layers first in its states, we keep the batch first; there is one layer.
         states = [tensor.unsqueeze(0) for tensor in state]
-        outputs, new_state = self.fused(inputs, states[0] if len(states) == 1 else tuple(states))
+        given = (inputs, states[0] if len(states) == 1 else tuple(states))
+        with self.thinned():
+            replaced = {name.removeprefix("fused."): matrix for name, matrix in self._thinned.items()}
+            outputs, new_state = functional_call(self.fused, replaced, given) if replaced else self.fused(*given)
         new_states = [new_state] if len(states) == 1 else new_state
         return outputs, tuple(tensor.squeeze(0) for tensor in new_states)

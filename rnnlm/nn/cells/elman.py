@@ -14,27 +14,29 @@ import torch.nn.functional as F
 from torch import nn
 
 from rnnlm.config import config
-from rnnlm.nn.cells.base import CellConfig, FusedCell
+from rnnlm.nn.cells.base import DenseCellConfig, FusedCell
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
 @config
-class ElmanConfig(CellConfig):
+class ElmanConfig(DenseCellConfig):
     """Elman's simple recurrent network."""
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
     "The function f."
 
     def build(self, input_size: int) -> "Elman":
-        return Elman(input_size, self.hidden_size, self.nonlinearity)
+        return Elman(input_size, self.hidden_size, self.nonlinearity, weight_drop=self.weight_drop)
 
 
 class Elman(FusedCell):
     """State: (h,)."""
 
-    def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"]) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"], *, weight_drop: float
+    ) -> None:
         fused = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
-        super().__init__(fused, (hidden_size,))
+        super().__init__(fused, (hidden_size,), weight_drop=weight_drop)
         self.activation = torch.tanh if nonlinearity == "tanh" else torch.relu
 
     def project(self, inputs: PackedInputs) -> Projected:

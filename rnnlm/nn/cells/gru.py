@@ -13,23 +13,24 @@ import torch.nn.functional as F
 from torch import nn
 
 from rnnlm.config import config
-from rnnlm.nn.cells.base import CellConfig, FusedCell
+from rnnlm.nn.cells.base import DenseCellConfig, FusedCell
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
 @config
-class GRUConfig(CellConfig):
+class GRUConfig(DenseCellConfig):
     """Gated recurrent unit."""
 
     def build(self, input_size: int) -> "GRU":
-        return GRU(input_size, self.hidden_size)
+        return GRU(input_size, self.hidden_size, weight_drop=self.weight_drop)
 
 
 class GRU(FusedCell):
     """State: (h,)."""
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(nn.GRU(input_size, hidden_size, batch_first=True), (hidden_size,))
+    def __init__(self, input_size: int, hidden_size: int, *, weight_drop: float) -> None:
+        fused = nn.GRU(input_size, hidden_size, batch_first=True)
+        super().__init__(fused, (hidden_size,), weight_drop=weight_drop)
 
     def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, _ = self.weights()

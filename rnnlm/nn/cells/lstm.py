@@ -13,26 +13,27 @@ import torch.nn.functional as F
 from torch import nn
 
 from rnnlm.config import config
-from rnnlm.nn.cells.base import CellConfig, FusedCell
+from rnnlm.nn.cells.base import DenseCellConfig, FusedCell
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
 @config
-class LSTMConfig(CellConfig):
+class LSTMConfig(DenseCellConfig):
     """Long short-term memory."""
 
     forget_bias: float = 1.0
     "What the forget gate's bias starts at."
 
     def build(self, input_size: int) -> "LSTM":
-        return LSTM(input_size, self.hidden_size, self.forget_bias)
+        return LSTM(input_size, self.hidden_size, self.forget_bias, weight_drop=self.weight_drop)
 
 
 class LSTM(FusedCell):
     """State: (h, c)."""
 
-    def __init__(self, input_size: int, hidden_size: int, forget_bias: float) -> None:
-        super().__init__(nn.LSTM(input_size, hidden_size, batch_first=True), (hidden_size, hidden_size))
+    def __init__(self, input_size: int, hidden_size: int, forget_bias: float, *, weight_drop: float) -> None:
+        fused = nn.LSTM(input_size, hidden_size, batch_first=True)
+        super().__init__(fused, (hidden_size, hidden_size), weight_drop=weight_drop)
         _, _, input_bias, recurrent_bias = self.weights()
         with torch.no_grad():
             input_bias[hidden_size : 2 * hidden_size] = forget_bias

@@ -6,6 +6,7 @@ import torch
 
 from rnnlm.config import from_dict, to_dict
 from rnnlm.errors import ConfigError
+from rnnlm.nn.dropout import Dropout
 from rnnlm.nn.stack import Stack
 from rnnlm.tasks.base import TaskConfig
 from tests.corpora import CELLS, tiny_task
@@ -76,11 +77,11 @@ def test_the_tie_survives_a_change_of_precision(model):
 def test_both_uses_of_a_tied_matrix_add_to_its_gradient():
     model = tiny_task().build_model(VOCAB)
     hidden, _ = model(torch.tensor([[3]]), model.initial_state(1))
-    model.softmax.nll_sum(hidden[0], torch.tensor([5])).backward()
+    model.softmax.objective(hidden[0], torch.tensor([5])).backward()
     gradient = model.embedding.weight.grad
     assert gradient.abs().sum(1).gt(0).all()  # every row as output
     output_only = torch.autograd.grad(
-        model.softmax.nll_sum(hidden[0].detach(), torch.tensor([5])), model.softmax.weight
+        model.softmax.objective(hidden[0].detach(), torch.tensor([5])), model.softmax.weight
     )[0]
     changed = (gradient - output_only).abs().sum(1) > 0
     assert changed.tolist() == [row == 3 for row in range(VOCAB)]  # and the one that was read as input
@@ -134,7 +135,7 @@ def test_the_first_logits_are_near_uniform():
 
 def test_an_empty_stack_is_our_bug():
     with pytest.raises(AssertionError):
-        Stack([], 0.0)
+        Stack([], Dropout(0.0, variational=False))
 
 
 def test_shapes_are_checked_in_the_test_run():
@@ -143,4 +144,4 @@ def test_shapes_are_checked_in_the_test_run():
     with pytest.raises(jaxtyping.TypeCheckError):
         model(torch.zeros(3, dtype=torch.int64), model.initial_state(3))
     with pytest.raises(jaxtyping.TypeCheckError):
-        model.softmax.nll_sum(torch.zeros(2, 8), torch.zeros(3, dtype=torch.int64))
+        model.softmax.objective(torch.zeros(2, 8), torch.zeros(3, dtype=torch.int64))

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnnlm.nn import softmax as module
-from rnnlm.nn.softmax import CHUNK, Softmax, SoftmaxConfig
+from rnnlm.nn.softmax import full as module
+from rnnlm.nn.softmax.base import CHUNK
+from rnnlm.nn.softmax.full import FullSoftmax, FullSoftmaxConfig
 
 HIDDEN, VOCAB = 6, 11
 
@@ -16,7 +17,7 @@ FLOAT64_SUMS = 1e-12  # the same in float64
 
 
 def example(count, *, bias=True, dtype=torch.float32, vocab_size=VOCAB):
-    layer = Softmax(HIDDEN, vocab_size, tied_weight=None, bias=bias).to(dtype)
+    layer = FullSoftmax(HIDDEN, vocab_size, tied_weight=None, bias=bias).to(dtype)
     if layer.bias is not None:
         nn.init.normal_(layer.bias)
     hidden = torch.randn(count, HIDDEN, dtype=dtype, requires_grad=True)
@@ -37,7 +38,7 @@ def gradients(loss, layer, hidden):
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
 def test_the_sum_and_its_gradients_are_those_of_cross_entropy(count, bias, precision):
     layer, hidden, targets = example(count, bias=bias, dtype=precision)
-    expected, found = reference(layer, hidden, targets), layer.nll_sum(hidden, targets)
+    expected, found = reference(layer, hidden, targets), layer.objective(hidden, targets)
     tolerance = FLOAT32_SUMS if precision == torch.float32 else FLOAT64_SUMS
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, expected.double(), rtol=tolerance, atol=0)
@@ -67,13 +68,13 @@ class _Nll(nn.Module):
         self.layer = layer
 
     def forward(self, hidden, targets):
-        return self.layer.nll_sum(hidden, targets)
+        return self.layer.objective(hidden, targets)
 
 
 def test_a_scaled_loss_scales_its_gradients():
     layer, hidden, targets = example(5)
-    whole = gradients(layer.nll_sum(hidden, targets), layer, hidden)
-    third = gradients(layer.nll_sum(hidden, targets) / 3, layer, hidden)
+    whole = gradients(layer.objective(hidden, targets), layer, hidden)
+    third = gradients(layer.objective(hidden, targets) / 3, layer, hidden)
     for one, other in zip(whole, third, strict=True):
         torch.testing.assert_close(one / 3, other)
 
@@ -81,7 +82,7 @@ def test_a_scaled_loss_scales_its_gradients():
 def test_hidden_states_that_do_not_lie_in_order_make_no_difference():
     layer, hidden, targets = example(8)
     crossed = hidden.detach().t().contiguous().t().requires_grad_()
-    found, expected = layer.nll_sum(crossed, targets), layer.nll_sum(hidden, targets)
+    found, expected = layer.objective(crossed, targets), layer.objective(hidden, targets)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
         gradients(found, layer, crossed)[0], gradients(expected, layer, hidden)[0], rtol=FLOAT32_SUMS, atol=FLOAT32_SUMS
@@ -96,7 +97,7 @@ def test_logprobs_are_those_of_log_softmax(count, bias):
     found = layer.logprobs(hidden, targets)
     assert not found.requires_grad
     torch.testing.assert_close(found, expected.detach(), rtol=FLOAT32_SUMS, atol=FLOAT32_SUMS)
-    total = -layer.nll_sum(hidden, targets).detach()
+    total = -layer.objective(hidden, targets).detach()
     torch.testing.assert_close(found.double().sum(), total, rtol=FLOAT32_SUMS, atol=0)
 
 
@@ -109,7 +110,7 @@ def test_the_probabilities_of_all_tokens_add_up_to_one():
 
 def test_very_large_logits_stay_finite():
     layer, hidden, targets = example(4)
-    loss = layer.nll_sum(hidden * 1e4, targets)
+    loss = layer.objective(hidden * 1e4, targets)
     assert torch.isfinite(loss)
     assert all(torch.isfinite(g).all() for g in gradients(loss, layer, hidden))
 
@@ -137,9 +138,9 @@ def test_a_matrix_of_all_positions_by_the_vocabulary_never_exists(use):
         if use == "scoring":
             layer.logprobs(hidden, targets)
         elif use == "validation":
-            layer.nll_sum(hidden.detach(), targets)
+            layer.objective(hidden.detach(), targets)
         else:
-            layer.nll_sum(hidden, targets).backward()
+            layer.objective(hidden, targets).backward()
     assert CHUNK * vocab_size <= watch.elements  # the watch sees the chunks
     assert watch.elements < count * vocab_size / 5
     with _LargestTensor() as watch:
@@ -149,9 +150,9 @@ def test_a_matrix_of_all_positions_by_the_vocabulary_never_exists(use):
 
 def test_the_config_builds_what_it_says():
     embedding = nn.Embedding(VOCAB, HIDDEN)
-    tied = SoftmaxConfig(tied=True, bias=False).build(HIDDEN, embedding)
+    tied = FullSoftmaxConfig(tied=True, bias=False).build(HIDDEN, embedding)
     assert tied.weight.data_ptr() == embedding.weight.data_ptr()
     assert tied.bias is None
-    untied = SoftmaxConfig(tied=False).build(HIDDEN + 1, embedding)
+    untied = FullSoftmaxConfig(tied=False).build(HIDDEN + 1, embedding)
     assert untied.weight.shape == (VOCAB, HIDDEN + 1)
     assert untied.bias.tolist() == [0.0] * VOCAB

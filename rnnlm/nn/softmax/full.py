@@ -1,4 +1,4 @@
-"""The output layer: hidden states to a distribution over the vocabulary, without ever holding all of it.
+"""The exact softmax over the whole vocabulary.
 
     P(v | h) = exp(V_v h + b_v) / sum_u exp(V_u h + b_u)
 
@@ -11,31 +11,23 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from rnnlm.config import config
+from rnnlm.nn.softmax.base import CHUNK, Softmax, SoftmaxConfig
 from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
-
-CHUNK = 256  # positions; larger chunks spill the logits to memory, smaller ones leave the matrix product too thin
 
 
 @config
-class SoftmaxConfig:
+class FullSoftmaxConfig(SoftmaxConfig):
     """The exact softmax over the whole vocabulary."""
 
-    tied: bool = True
-    "Use the embedding matrix as the output matrix (Press & Wolf 2017); sizes must be equal."
-    bias: bool = Field(default=True)
-    "Add a bias b, one number a vocabulary entry."
-
-    def build(self, hidden_size: int, embedding: nn.Embedding) -> "Softmax":
-        """`embedding` gives the vocabulary's size, and the output matrix if tied."""
+    def build(self, hidden_size: int, embedding: nn.Embedding) -> "FullSoftmax":
         weight = embedding.weight if self.tied else None
-        return Softmax(hidden_size, embedding.num_embeddings, tied_weight=weight, bias=self.bias)
+        return FullSoftmax(hidden_size, embedding.num_embeddings, tied_weight=weight, bias=self.bias)
 
 
-class Softmax(nn.Module):
+class FullSoftmax(Softmax):
     """V is `weight` (V x H, shared with the embedding if tied), b is `bias`."""
 
     def __init__(self, hidden_size: int, vocab_size: int, *, tied_weight: Tensor | None, bias: bool) -> None:
@@ -46,11 +38,9 @@ class Softmax(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
 
     def logits(self, hidden: StepOutputs) -> StepLogits:
-        """Unnormalised log-probabilities; for a few rows only (a step of generation)."""
         return F.linear(hidden, self.weight, self.bias)
 
     def logprobs(self, hidden: PackedHidden, targets: PackedTargets) -> PackedLogprobs:
-        """Natural-log probability of each target; no gradient."""
         result = hidden.new_empty(len(targets))
         with torch.no_grad():
             for start in range(0, len(targets), CHUNK):
@@ -59,8 +49,7 @@ class Softmax(nn.Module):
                 result[part] = logits.gather(1, targets[part, None]).squeeze(1) - logits.logsumexp(1)
         return result
 
-    def nll_sum(self, hidden: PackedHidden, targets: PackedTargets) -> Tensor:
-        """Sum of -log P(target) in nats, as one differentiable float64 number."""
+    def objective(self, hidden: PackedHidden, targets: PackedTargets) -> Tensor:
         loss: Tensor = _FusedNll.apply(hidden, self.weight, self.bias, targets)
         return loss
 
