@@ -1,6 +1,9 @@
 """Read a tokenizer folder of any kind; checked against its card, so half a file or a mixed-up one is noticed."""
 
+import json
+
 from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, Tokenizer
+from rnnlm.data.tokenizers.chars import CharsTokenizer
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from rnnlm.data.tokenizers.words import WordsTokenizer
 from rnnlm.errors import TokenizerError
@@ -28,9 +31,11 @@ def load_tokenizer(folder: Location) -> Tokenizer:
 def _make(kind: str, content: bytes, folder: Location) -> Tokenizer:
     if kind == SentencePieceTokenizer.kind:
         return SentencePieceTokenizer(content)
-    if kind == WordsTokenizer.kind:
-        try:
+    try:
+        if kind == WordsTokenizer.kind:
             return WordsTokenizer(content.decode().split("\n")[:-1])
-        except UnicodeDecodeError as error:
-            raise TokenizerError(f"{folder.join(MODEL_FILE).uri} is not UTF-8: it was changed or cut short") from error
+        if kind == CharsTokenizer.kind:
+            return CharsTokenizer(json.loads(content))
+    except ValueError as error:  # neither UTF-8 nor JSON
+        raise TokenizerError(f"{folder.join(MODEL_FILE).uri} cannot be read: it was changed or cut short") from error
     raise TokenizerError(f"{folder.join(CARD_FILE).uri} names an unknown kind of tokenizer: {kind!r}")

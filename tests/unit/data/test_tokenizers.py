@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
+from rnnlm.data.tokenizers.chars import CharsConfig, CharsTokenizer
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
 from rnnlm.data.tokenizers.words import WordsConfig, WordsTokenizer
 from rnnlm.errors import DataError, TokenizerError
@@ -24,6 +25,8 @@ VOCAB_SIZE = 360
 def trained(kind) -> Tokenizer:
     if kind == "words":
         return WordsConfig().train(TEXTS)
+    if kind == "chars":
+        return CharsConfig().train(TEXTS)
     return SentencePieceConfig(model_type=kind, vocab_size=VOCAB_SIZE).train(TEXTS)
 
 
@@ -50,7 +53,7 @@ def test_many_texts_are_encoded_as_each_alone(kind, texts):
     assert all(ids.dtype == np.int32 for ids in together)
 
 
-@pytest.mark.parametrize("kind", ["bpe", "words"])
+@pytest.mark.parametrize("kind", ["bpe", "words", "chars"])
 def test_bos_and_eos_give_no_text(kind):
     tokenizer = trained(kind)
     ids = tokenizer.encode(["the lazy"])[0].tolist()
@@ -83,7 +86,7 @@ def test_a_vocabulary_too_small_for_the_characters_is_refused_with_advice():
         SentencePieceConfig(vocab_size=8).train(TEXTS)
 
 
-@pytest.mark.parametrize("config", [SentencePieceConfig(vocab_size=300), WordsConfig()], ids=["pieces", "words"])
+@pytest.mark.parametrize("config", [SentencePieceConfig(vocab_size=300), WordsConfig(), CharsConfig()])
 @pytest.mark.parametrize("texts", [[], ["", ""]])
 def test_no_text_is_refused(config, texts):
     with pytest.raises(TokenizerError):
@@ -103,6 +106,31 @@ def test_training_twice_gives_the_same_tokenizer():
     again = SentencePieceConfig(model_type="unigram", vocab_size=VOCAB_SIZE).train(iter(TEXTS))
     assert again.fingerprint == trained("unigram").fingerprint
     assert len({trained(kind).fingerprint for kind in KINDS}) == len(KINDS)
+
+
+# ----- chars
+
+
+@given(text=st.one_of(st.text(), st.sampled_from(TEXTS)))
+def test_a_character_is_a_token_and_one_never_seen_is_unknown(text):
+    tokenizer, known = trained("chars"), set("".join(TEXTS))
+    ids = tokenizer.encode([text])[0].tolist()
+    assert len(ids) == len(text)
+    assert [tokenizer.piece(token) for token in ids] == [c if c in known else "<unk>" for c in text]
+
+
+def test_characters_are_ordered_by_frequency_then_by_themselves():
+    tokenizer = CharsConfig().train(["cabbb", "\n\U0001f600b"])
+    assert [tokenizer.piece(token) for token in range(tokenizer.vocab_size)] == [
+        *("<eos>", "<unk>", "b", "\n", "a", "c", "\U0001f600")
+    ]
+    assert CharsConfig(min_count=2).train(["cabbb"]).vocab_size == 3
+
+
+@pytest.mark.parametrize("characters", [["ab"], ["a", "a"], [""]])
+def test_a_character_list_that_is_none_is_refused(characters):
+    with pytest.raises(TokenizerError, match="distinct single characters"):
+        CharsTokenizer(characters)
 
 
 # ----- words
@@ -163,7 +191,7 @@ def test_a_word_list_needs_its_specials_and_no_word_twice(words):
 # ----- files
 
 
-@pytest.fixture(params=[*KINDS, "words"])
+@pytest.fixture(params=[*KINDS, "words", "chars"])
 def saved(request, tmp_path):
     tokenizer = trained(request.param)
     folder = open_location(str(tmp_path / "tokenizer"))
