@@ -5,11 +5,14 @@
     h_t = sigmoid(o) * tanh(c_t)
 
 Names and layout of the weights are those of torch.nn.LSTM, which also gives the fused kernel. The forget gate's bias
-starts at 1, so that memory is kept until the network learns to drop it (Jozefowicz, Zaremba & Sutskever 2015, 4.2).
+starts at 1, so that memory is kept until the network learns to drop it (Jozefowicz, Zaremba & Sutskever 2015, 4.2). Where dependencies of a known length
+matter, `memory_steps` spreads the cells' time constants up to it ("chrono initialisation", Tallec & Ollivier 2018,
+equation 16): b_f = log(U(1, memory_steps - 1)), b_i = -b_f.
 """
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import nn
 
 from rnnlm.config import config
@@ -23,9 +26,14 @@ class LSTMConfig(DenseCellConfig):
 
     forget_bias: float = 1.0
     "What the forget gate's bias starts at."
+    memory_steps: int | None = Field(default=None, ge=3)
+    "Longest dependency, in steps, that the gates' biases are spread over at the start; takes the place of forget_bias."
 
     def build(self, input_size: int) -> "LSTM":
-        return LSTM(input_size, self.hidden_size, self.forget_bias, weight_drop=self.weight_drop)
+        cell = LSTM(input_size, self.hidden_size, self.forget_bias, weight_drop=self.weight_drop)
+        if self.memory_steps is not None:
+            cell.spread_memory(self.memory_steps)
+        return cell
 
 
 class LSTM(FusedCell):
@@ -38,6 +46,14 @@ class LSTM(FusedCell):
         with torch.no_grad():
             input_bias[hidden_size : 2 * hidden_size] = forget_bias
             recurrent_bias[hidden_size : 2 * hidden_size] = 0.0
+
+    def spread_memory(self, steps: int) -> None:
+        """Biases of the gates by chrono initialisation."""
+        _, _, input_bias, recurrent_bias = self.weights()
+        with torch.no_grad():
+            keep = torch.empty(self.output_size).uniform_(1.0, steps - 1.0).log()
+            input_bias[: 2 * self.output_size] = torch.cat([-keep, keep])
+            recurrent_bias[: 2 * self.output_size] = 0.0
 
     def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, recurrent_bias = self.weights()

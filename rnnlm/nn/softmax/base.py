@@ -9,6 +9,7 @@ from abc import abstractmethod
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -50,3 +51,9 @@ class Softmax(nn.Module):
     def objective(self, hidden: PackedHidden, targets: PackedTargets) -> Tensor:
         """What training minimises: the sum of -log P(target) in nats, or its estimate, as one differentiable float64
         number."""
+
+
+def product_dtype(tensor: Tensor) -> torch.dtype:
+    """The precision that large products are done in: what autocast asks for, else the tensor's own."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype

@@ -9,12 +9,14 @@ the processor's cache; in training the gradients are formed in the same pass, si
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnnlm.config import config
-from rnnlm.nn.softmax.base import CHUNK, Softmax, SoftmaxConfig
+from rnnlm.nn.softmax.base import CHUNK, Softmax, SoftmaxConfig, product_dtype
 from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
 
 
@@ -36,6 +38,12 @@ class FullSoftmax(Softmax):
             tied_weight = nn.Parameter(torch.empty(vocab_size, hidden_size).normal_(std=hidden_size**-0.5))
         self.weight = tied_weight
         self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
+
+    def prepare(self, counts: npt.NDArray[np.int64]) -> None:
+        # Begin with the unigram distribution (add-one smoothed): else the first hundreds of steps learn just that.
+        if self.bias is not None:
+            smoothed = torch.from_numpy(counts + 1.0)
+            self.bias.data.copy_((smoothed / smoothed.sum()).log())
 
     def logits(self, hidden: StepOutputs) -> StepLogits:
         return F.linear(hidden, self.weight, self.bias)
@@ -61,13 +69,16 @@ class _FusedNll(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         wanted = any(ctx.needs_input_grad)
+        precision = product_dtype(hidden)
+        rows, offset = weight.to(precision), None if bias is None else bias.to(precision)
         hidden_grad = torch.empty_like(hidden) if wanted else None
         weight_grad = torch.zeros_like(weight) if wanted else None
         bias_grad = torch.zeros_like(bias) if wanted and bias is not None else None
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
             target = targets[part, None]
-            logits = F.linear(hidden[part], weight, bias)
+            states = hidden[part].to(precision)
+            logits = F.linear(states, rows, offset).to(hidden.dtype)
             log_normaliser = logits.logsumexp(1, keepdim=True)
             total += (log_normaliser - logits.gather(1, target)).sum(dtype=torch.float64)
             if hidden_grad is None or weight_grad is None:
@@ -75,10 +86,15 @@ class _FusedNll(torch.autograd.Function):
             # d nll / d logits = softmax - one_hot(target), made in place of the logits.
             error = logits.sub_(log_normaliser).exp_()
             error.scatter_add_(1, target, error.new_full(target.shape, -1.0))
-            torch.mm(error, weight, out=hidden_grad[part])
-            weight_grad.addmm_(error.t(), hidden[part])
             if bias_grad is not None:
                 bias_grad += error.sum(0)
+            if precision == hidden.dtype:
+                torch.mm(error, rows, out=hidden_grad[part])
+                weight_grad.addmm_(error.t(), states)
+            else:
+                error = error.to(precision)
+                hidden_grad[part] = error @ rows
+                weight_grad += error.t() @ states
         ctx.save_for_backward(*(g for g in (hidden_grad, weight_grad, bias_grad) if g is not None))
         ctx.has_bias = bias_grad is not None
         return total
