@@ -31,7 +31,8 @@ from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.storage import open_location
 from rnnlm.tasks.language_model import LanesConfig, LanguageModelConfig
 from rnnlm.training.loop import LoopConfig, TrainingConfig, TrainingData, TrainingSummary, train
-from rnnlm.training.optimizers import AdamWConfig, SGDConfig
+from rnnlm.training.optimizers.adamw import AdamWConfig
+from rnnlm.training.optimizers.sgd import SGDConfig
 from rnnlm.training.schedules import ConstantConfig, CosineConfig
 
 __version__ = "0.1.0"

@@ -196,4 +196,6 @@ def _run(model: LanguageModel, batch: Window, state: State) -> tuple[Tensor, Ten
     keep = (~batch.fresh).to(device).unsqueeze(1)
     hidden, state = model.run(batch.inputs.to(device), tuple(tensor * keep for tensor in state))
     targets = batch.targets.to(device).flatten()
-    return hidden, targets, tuple(tensor.detach() for tensor in state)
+    # Under autocast the layers give bfloat16; sums over time and vocabulary are done in the precision of the weights.
+    precision = model.embedding.weight.dtype
+    return hidden.to(precision), targets, tuple(tensor.detach().to(precision) for tensor in state)

@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -37,8 +37,10 @@ from rnnlm.errors import ConfigError, NonFiniteError, RefusedError, TerminatedEr
 from rnnlm.storage import Location, open_location
 from rnnlm.tasks.base import BatchingConfig, TaskConfig
 from rnnlm.tasks.language_model import LanesConfig
+from rnnlm.training.averaging import AveragingConfig, NoAveragingConfig
 from rnnlm.training.metrics import MetricsLog, NoTrackerConfig, Row, TrackerConfig
-from rnnlm.training.optimizers import AdamWConfig, OptimizerConfig
+from rnnlm.training.optimizers.adamw import AdamWConfig
+from rnnlm.training.optimizers.base import OptimizerConfig, set_learning_rate
 from rnnlm.training.run_state import RunState
 from rnnlm.training.schedules import CosineConfig, ScheduleConfig
 from rnnlm.world import SingleWorld, World
@@ -56,6 +58,8 @@ class LoopConfig:
     "Steps in all; overrides max_epochs."
     clip_norm: float = Field(default=1.0, gt=0.0)
     "The global norm that gradients are scaled down to."
+    precision: Literal["float32", "bfloat16"] = "float32"
+    "Of the large matrix products in training and validation; weights, sums and optimizer stay in float32."
     log_every_steps: int = Field(default=20, ge=1)
     "Steps between rows of metrics.jsonl."
     valid_every_steps: int | None = Field(default=None, ge=1)
@@ -78,6 +82,8 @@ class TrainingConfig:
     "How parameters follow gradients."
     schedule: ScheduleConfig = Field(default_factory=CosineConfig)
     "How the learning rate moves."
+    averaging: AveragingConfig = Field(default_factory=NoAveragingConfig)
+    "Which average of the weights is validated and kept."
     loop: LoopConfig = Field(default_factory=LoopConfig)
     "How long to train, and when to look, save and stop."
     seed: int = Field(default=1, ge=0)
@@ -203,8 +209,11 @@ class _Run:
 
     def resume(self, log: MetricsLog | None) -> None:
         """Go back to the last checkpoint, if there is one."""
-        if not self.folder.join(INDEX).exists():
+        fresh = not self.folder.join(INDEX).exists()
+        if fresh:
             self.settings.task.prepare(self.now.model, self.data.train, self.data.tokenizer)
+        self.now.averager = self.settings.averaging.build(self.now.model)  # begins with the weights as prepared
+        if fresh:
             return
         folder = resolve_checkpoint(self.folder.address, "last")
         load_weights(self.now.model, read_weights(folder), folder)
@@ -238,11 +247,11 @@ class _Run:
         settings, progress = self.settings, self.progress
         began = time.perf_counter()
         factor = settings.schedule.factor(progress.step, self.total_steps)
-        for group in self.now.optimizer.param_groups:
-            group["lr"] = settings.optimizer.learning_rate * factor
+        set_learning_rate(self.now.optimizer, settings.optimizer.learning_rate * factor)
         batch = self.now.stream.next()
         self.now.optimizer.zero_grad(set_to_none=True)
-        loss, self.now.carried = settings.task.loss(self.now.model, batch, self.now.carried)
+        with self.precision():
+            loss, self.now.carried = settings.task.loss(self.now.model, batch, self.now.carried)
         shared = torch.tensor([loss.num_targets, float(self.hooks.should_stop())], dtype=torch.float64)
         num_targets, stops = self.world.sum(shared.to(self.device)).tolist()
         ((loss.nll if loss.objective is None else loss.objective) / num_targets).backward()
@@ -258,6 +267,8 @@ class _Run:
             )
         self.now.optimizer.step()
         progress.step += 1
+        if self.now.averager is not None:
+            self.now.averager.update(progress.step)
         progress.tokens += int(num_targets)
         progress.window_nll += loss.nll.item()
         progress.window_targets += int(num_targets)
@@ -265,6 +276,10 @@ class _Run:
         progress.window_seconds += seconds
         progress.wall_seconds += seconds
         return bool(stops > 0)
+
+    def precision(self) -> torch.autocast:
+        """Within, large products are done in the precision asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.loop.precision == "bfloat16")
 
     def log_training(self, log: MetricsLog | None) -> None:
         progress = self.progress
@@ -282,14 +297,15 @@ class _Run:
     def validate(self, log: MetricsLog | None) -> bool:
         """Measure on the held-out data; True if it is the best so far."""
         began = time.perf_counter()
-        loss = self.settings.task.validate(
-            self.now.model,
-            self.data.valid,
-            self.data.tokenizer,
-            num_lanes=self.settings.loop.valid_lanes,
-            rank=self.world.rank,
-            world_size=self.world.size,
-        )
+        with self.now.averaged(), self.precision():
+            loss = self.settings.task.validate(
+                self.now.model,
+                self.data.valid,
+                self.data.tokenizer,
+                num_lanes=self.settings.loop.valid_lanes,
+                rank=self.world.rank,
+                world_size=self.world.size,
+            )
         shared = torch.tensor([loss.nll.item(), loss.num_targets], dtype=torch.float64, device=self.device)
         nll, num_targets = self.world.sum(shared).tolist()
         mean = nll / num_targets
@@ -297,6 +313,8 @@ class _Run:
         self.emit(self.row("valid", nll=mean, perplexity=math.exp(min(mean, 700.0))), log)
         if not math.isfinite(mean):
             raise NonFiniteError(f"the validation loss after step {self.progress.step} is {mean}")
+        if self.now.averager is not None:
+            self.now.averager.observe(mean)
         improved = mean < self.progress.best_valid_nll
         if improved:
             self.progress.best_valid_nll, self.progress.best_step = mean, self.progress.step
@@ -323,14 +341,15 @@ class _Run:
         training = self.now.capture(self.world)
         if self.world.rank == 0:
             name = f"step-{self.progress.step:08d}"
-            save_checkpoint(
-                self.folder.join("checkpoints", name),
-                task=self.settings.task,
-                model=self.now.model,
-                tokenizer=self.data.tokenizer,
-                trained={key: training.values[key] for key in ("step", "tokens", "best_valid_nll")},
-                training=training,
-            )
+            with self.now.averaged():
+                save_checkpoint(
+                    self.folder.join("checkpoints", name),
+                    task=self.settings.task,
+                    model=self.now.model,
+                    tokenizer=self.data.tokenizer,
+                    trained={key: training.values[key] for key in ("step", "tokens", "best_valid_nll")},
+                    training=training,
+                )
             index = self.folder.join(INDEX)
             pointers = index.read_json() if index.exists() else {"best": name}
             pointers["last"] = name

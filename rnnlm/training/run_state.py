@@ -1,11 +1,12 @@
 """All that changes while a run trains, and how it is written down and taken up again, exactly.
 
 Saved are the optimizer's moments, the random state of every rank, the hidden states of all lanes, the position in the
-data and the counts. Lanes are saved in global order (lane i belongs to rank i mod world size), so a run may go on with
-another number of workers.
+data, the counts, and the weights of the run where those of the checkpoint are averages. Lanes are saved in global order
+(lane i belongs to rank i mod world size), so a run may go on with another number of workers.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from rnnlm.checkpoint import TrainingState
 from rnnlm.determinism import seed_torch
 from rnnlm.tasks.base import Stream
+from rnnlm.training.averaging import Averager
 from rnnlm.types import State
 from rnnlm.world import World
 
@@ -42,10 +44,15 @@ class RunState:
     carried: State
     seed: int
     progress: Progress = field(default_factory=Progress)
+    averager: Averager | None = None
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within, the model has the weights that are validated and kept."""
+        return nullcontext() if self.averager is None else self.averager.swap()
 
     def capture(self, world: World) -> TrainingState:
         """Everything but the weights, gathered from all ranks; every rank must call it."""
@@ -58,6 +65,9 @@ class RunState:
             for name, value in self.optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
+        if self.averager is not None:
+            for name, value in self.averager.tensors().items():
+                tensors[f"averaging.{name}"] = value.cpu()
         window_nll = torch.tensor([progress.window_nll], dtype=torch.float64, device=self.device)
         values = {
             "step": progress.step,
@@ -90,6 +100,9 @@ class RunState:
                 index, _, name = rest.partition(".")
                 parameter = parameters[int(index)]
                 self.optimizer.state[parameter][name] = value.to(parameter.device)
+        if self.averager is not None:
+            prefix = "averaging."
+            self.averager.restore({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         random_state = tensors["random_state"]
         if len(random_state) == world.size:
             torch.set_rng_state(random_state[world.rank].clone())  # of its own: torch wants it aligned

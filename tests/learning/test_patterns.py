@@ -11,7 +11,7 @@ from rnnlm.inference.generate import Generator
 from rnnlm.inference.score import Scorer
 from rnnlm.tasks.language_model import LanesConfig
 from rnnlm.training.loop import LoopConfig, TrainingConfig, TrainingData, train
-from rnnlm.training.optimizers import AdamWConfig
+from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.schedules import CosineConfig
 from tests.corpora import CELLS, tiny_task
 

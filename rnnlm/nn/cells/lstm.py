@@ -5,9 +5,9 @@
     h_t = sigmoid(o) * tanh(c_t)
 
 Names and layout of the weights are those of torch.nn.LSTM, which also gives the fused kernel. The forget gate's bias
-starts at 1, so that memory is kept until the network learns to drop it (Jozefowicz, Zaremba & Sutskever 2015, 4.2). Where dependencies of a known length
-matter, `memory_steps` spreads the cells' time constants up to it ("chrono initialisation", Tallec & Ollivier 2018,
-equation 16): b_f = log(U(1, memory_steps - 1)), b_i = -b_f.
+starts at 1, so that memory is kept until the network learns to drop it (Jozefowicz, Zaremba & Sutskever 2015, 4.2).
+Where dependencies of a known length matter, `memory_steps` spreads the cells' time constants up to it ("chrono
+initialisation", Tallec & Ollivier 2018, equation 16): b_f = log(U(1, memory_steps - 1)), b_i = -b_f.
 """
 
 import torch

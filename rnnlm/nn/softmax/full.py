@@ -50,10 +50,12 @@ class FullSoftmax(Softmax):
 
     def logprobs(self, hidden: PackedHidden, targets: PackedTargets) -> PackedLogprobs:
         result = hidden.new_empty(len(targets))
+        precision = product_dtype(hidden)
         with torch.no_grad():
+            rows, offset = self.weight.to(precision), None if self.bias is None else self.bias.to(precision)
             for start in range(0, len(targets), CHUNK):
                 part = slice(start, start + CHUNK)
-                logits = F.linear(hidden[part], self.weight, self.bias)
+                logits = F.linear(hidden[part].to(precision), rows, offset).to(hidden.dtype)
                 result[part] = logits.gather(1, targets[part, None]).squeeze(1) - logits.logsumexp(1)
         return result
 
