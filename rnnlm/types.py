@@ -21,6 +21,7 @@ StepOutputs = Float[Tensor, "B H"]
 PackedInputs = Float[Tensor, "N D"]
 Projected = Float[Tensor, "N G"]  # G: what a cell needs of an input, all gates side by side
 ProjectedStep = Float[Tensor, "B G"]
+Parts = tuple[Tensor, ...]  # the same, not yet laid side by side: for one step B x size, for sequences B x T x size
 PackedHidden = Float[Tensor, "N H"]
 PackedTargets = Int[Tensor, " N"]
 PackedLogprobs = Float[Tensor, " N"]
@@ -41,6 +42,7 @@ __all__ = [
     "PackedInputs",
     "PackedLogprobs",
     "PackedTargets",
+    "Parts",
     "Projected",
     "ProjectedStep",
     "State",

@@ -78,8 +78,9 @@ class Layer(nn.Module):
         """All T steps; the same as T calls of `step`."""
         projected = self.project(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
         outputs: list[Tensor] = []
-        for time in range(inputs.shape[1]):
-            output, state = self.advance(projected[:, time], state)
+        # unbind, since the gradient of T single selections would be T tensors of full size.
+        for step in projected.unbind(1):
+            output, state = self.advance(step, state)
             outputs.append(output)
         return torch.stack(outputs, dim=1), state
 

@@ -16,6 +16,13 @@ ROWS, STEPS, INPUT, HIDDEN = 3, 7, 4, 5
 
 FLOAT32_ROUNDING = 1e-6  # products of other shapes add up in another order; values are below 1
 RELU = {"elman-relu": {**CELLS["elman"], "nonlinearity": "relu"}}  # a choice inside a YAML that changes the recurrence
+RELU |= {
+    "min_gru-identity": {**CELLS["min_gru"], "candidate": "identity"},
+    "min_lstm-identity": {**CELLS["min_lstm"], "candidate": "identity"},
+    "qrnn-1": {**CELLS["qrnn"], "window": 1},
+    "rg_lru-blocks": {**CELLS["rg_lru"], "blocks": HIDDEN},
+    "sru-peephole": {**CELLS["sru"], "peephole": True},
+}
 
 
 @pytest.fixture(params=[*CELLS, *RELU])
