@@ -10,8 +10,8 @@ from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.tokenizers import TokenizerConfig
 from rnnlm.decoding.base import DecodingConfig
 from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
-from rnnlm.training.loop import TrainingConfig
 from rnnlm.training.metrics import TrackerConfig
+from rnnlm.training.settings import TrainingConfig
 
 
 @config

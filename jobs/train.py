@@ -20,8 +20,9 @@ from rnnlm.data.tokenizers import load_tokenizer
 from rnnlm.data.tokens import read_token_table
 from rnnlm.errors import ConfigError, EnvironmentFailure
 from rnnlm.storage import open_location
-from rnnlm.training.loop import Hooks, TrainingConfig, TrainingData, TrainingSummary, train
+from rnnlm.training.loop import train
 from rnnlm.training.metrics import Row
+from rnnlm.training.settings import Hooks, TrainingConfig, TrainingData, TrainingSummary
 
 
 def train_model(job: TrainJob) -> None:

@@ -30,10 +30,11 @@ from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.storage import open_location
 from rnnlm.tasks.language_model import LanesConfig, LanguageModelConfig
-from rnnlm.training.loop import LoopConfig, TrainingConfig, TrainingData, TrainingSummary, train
+from rnnlm.training.loop import train
 from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.optimizers.sgd import SGDConfig
 from rnnlm.training.schedules import ConstantConfig, CosineConfig
+from rnnlm.training.settings import LoopConfig, TrainingConfig, TrainingData, TrainingSummary
 
 __version__ = "0.1.0"
 

@@ -21,8 +21,9 @@ from jobs.schemas import TrainJob
 from rnnlm.config import from_dict, to_dict
 from rnnlm.errors import EnvironmentFailure, RnnlmError
 from rnnlm.storage import open_location
-from rnnlm.training.loop import Hooks, TrainingSummary, train
+from rnnlm.training.loop import train
 from rnnlm.training.metrics import Row
+from rnnlm.training.settings import Hooks, TrainingSummary
 from rnnlm.world import TorchWorld
 
 MAX_RESTARTS = 3

@@ -10,9 +10,10 @@ from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.inference.generate import Generator
 from rnnlm.inference.score import Scorer
 from rnnlm.tasks.language_model import LanesConfig
-from rnnlm.training.loop import LoopConfig, TrainingConfig, TrainingData, train
+from rnnlm.training.loop import train
 from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.schedules import CosineConfig
+from rnnlm.training.settings import LoopConfig, TrainingConfig, TrainingData
 from tests.corpora import CELLS, tiny_task
 
 LEARNT = 0.05  # nats a token: the right one has a probability above 0.95

@@ -17,7 +17,7 @@ from rnnlm.config import TARGET, config, differences, field_docs, flatten, from_
 from rnnlm.errors import ConfigError
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.tasks.base import TaskConfig
-from rnnlm.training.loop import LoopConfig, TrainingConfig
+from rnnlm.training.settings import LoopConfig, TrainingConfig
 
 LSTM = {TARGET: "rnnlm.nn.cells.lstm.LSTMConfig", "hidden_size": 4}
 SOFTMAX = {TARGET: "rnnlm.nn.softmax.full.FullSoftmaxConfig", "tied": False}

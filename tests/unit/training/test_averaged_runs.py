@@ -9,12 +9,13 @@ from rnnlm.errors import TerminatedError
 from rnnlm.storage import open_location
 from rnnlm.tasks.language_model import LanesConfig
 from rnnlm.training.averaging import EMAConfig, NoAveragingConfig, NTASGDConfig
-from rnnlm.training.loop import Hooks, LoopConfig, TrainingConfig, TrainingData, train
+from rnnlm.training.loop import train
 from rnnlm.training.metrics import METRICS, read_metrics
 from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.optimizers.muon import MuonConfig
 from rnnlm.training.optimizers.sgd import SGDConfig
 from rnnlm.training.schedules import ConstantConfig
+from rnnlm.training.settings import Hooks, LoopConfig, TrainingConfig, TrainingData
 from tests.corpora import sentences, tiny_task, token_table, words_tokenizer
 
 STEPS = 23

@@ -11,11 +11,12 @@ from rnnlm.errors import CheckpointError, ConfigError, NonFiniteError, RefusedEr
 from rnnlm.nn.cells.elman import ElmanConfig
 from rnnlm.storage import Location, open_location
 from rnnlm.tasks.language_model import LanesConfig, LanguageModelConfig
-from rnnlm.training.loop import Hooks, LoopConfig, TrainingConfig, TrainingData, train
+from rnnlm.training.loop import train
 from rnnlm.training.metrics import METRICS, read_metrics
 from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.optimizers.sgd import SGDConfig
 from rnnlm.training.schedules import ConstantConfig, CosineConfig
+from rnnlm.training.settings import Hooks, LoopConfig, TrainingConfig, TrainingData
 from rnnlm.world import SingleWorld
 from tests.corpora import sentences, tiny_task, token_table, words_tokenizer
 

@@ -16,9 +16,10 @@ import torch.multiprocessing
 from rnnlm.errors import TerminatedError
 from rnnlm.storage import open_location
 from rnnlm.tasks.language_model import LanesConfig, LanguageModelConfig
-from rnnlm.training.loop import Hooks, LoopConfig, TrainingConfig, TrainingData, train
+from rnnlm.training.loop import train
 from rnnlm.training.metrics import METRICS, read_metrics
 from rnnlm.training.optimizers.adamw import AdamWConfig
+from rnnlm.training.settings import Hooks, LoopConfig, TrainingConfig, TrainingData
 from rnnlm.world import TorchWorld
 from tests.corpora import CELLS, DoubleTask, sentences, token_table, words_tokenizer
 
