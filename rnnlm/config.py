@@ -27,6 +27,14 @@ DEFAULT_TRUSTED = ("rnnlm.", "jobs.")
 T = TypeVar("T")
 
 
+class PlacedError(ValueError):
+    """What a `__post_init__` raises about something further down: `place` is its dotted path from the config."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        self.place, self.problem = place, problem
+        super().__init__(f"{place}: {problem}")
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field, dataclasses.field))
 def config(cls: type[T]) -> type[T]:
     """Class decorator: a frozen dataclass with strict types; a string under a field documents it (see `--help`)."""
@@ -68,6 +76,11 @@ def field_docs(cls: type[Any]) -> dict[str, str]:
         for name, info in getattr(base, "__pydantic_fields__", {}).items():
             docs[name] = " ".join((info.description or "").split()) or docs.get(name, "")
     return docs
+
+
+def join_path(*parts: str) -> str:
+    """A dotted path of its parts; empty ones fall out."""
+    return ".".join(part for part in parts if part)
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -112,7 +125,7 @@ def _build(
 ) -> Any:
     """The instance, or None after adding to `problems`."""
     if TARGET in data:
-        target = _resolve(data[TARGET], cls, _join(path, TARGET), trusted, problems)
+        target = _resolve(data[TARGET], cls, join_path(path, TARGET), trusted, problems)
         if target is None:
             return None
         cls = target
@@ -127,7 +140,7 @@ def _build(
         if name == TARGET or (isinstance(value, str) and value == MISSING):
             continue
         count = len(problems)
-        values[name] = _build_value(hints.get(name), value, _join(path, name), trusted, problems)
+        values[name] = _build_value(hints.get(name), value, join_path(path, name), trusted, problems)
         if len(problems) > count:
             failed.add(name)
     return _validate(cls, values, failed, path, problems, also_known)
@@ -140,6 +153,7 @@ def _build_value(hint: Any, value: Any, path: str, trusted: tuple[str, ...], pro
             return dict(value)
         return _build(slot or object, value, path, trusted, problems)
     if isinstance(value, (list, tuple)):
+        hint = _sequence_hint(hint)
         arguments = typing.get_args(hint)
         item_hint = arguments[0] if arguments else None
         items = [_build_value(item_hint, item, f"{path}[{i}]", trusted, problems) for i, item in enumerate(value)]
@@ -163,12 +177,15 @@ def _validate(
             where = detail["loc"]
             if where and where[0] in failed:
                 continue  # said already, closer to the cause
-            problems.append(_describe(detail, cls, names, _join(path, *map(str, where))))
+            problems.append(_describe(detail, cls, names, join_path(path, *map(str, where))))
         return None
 
 
 def _describe(detail: Any, cls: type[Any], names: list[str], path: str) -> str:
     kind, given = detail["type"], detail.get("input")
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, PlacedError):
+        return f"{join_path(path, cause.place)}: {cause.problem}"
     if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
         return _unknown(path, str(detail["loc"][-1]), cls, names)
     if kind in {"missing", "missing_argument", "missing_keyword_only_argument"}:
@@ -213,10 +230,14 @@ def _config_class(hint: Any) -> type[Any] | None:
     return hint if isinstance(hint, type) and hasattr(hint, "__pydantic_fields__") else None
 
 
+def _sequence_hint(hint: Any) -> Any:
+    """The list or tuple a type hint stands for, looking through `X | None`."""
+    if typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        found = [one for one in typing.get_args(hint) if typing.get_origin(one) in {list, tuple}]
+        return found[0] if len(found) == 1 else None
+    return hint
+
+
 def _is_abstract(cls: type[Any]) -> bool:
     """Whether a config class leaves something to its subclasses, so that it is a slot and not a choice."""
     return any(getattr(getattr(cls, name, None), "__isabstractmethod__", False) for name in dir(cls))
-
-
-def _join(*parts: str) -> str:
-    return ".".join(part for part in parts if part)

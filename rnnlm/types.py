@@ -11,17 +11,27 @@ from torch import Tensor
 
 TokenIds = Int[Tensor, "B T"]
 Lengths = Int[Tensor, " B"]
+Positions = Int[Tensor, "B T"]
 Mask = Bool[Tensor, "B T"]
+Scales = Float[Tensor, "B T"]
+Dependence = Bool[Tensor, "T T"]
 
 LayerInputs = Float[Tensor, "B T D"]
 LayerOutputs = Float[Tensor, "B T H"]
 StepInputs = Float[Tensor, "B D"]
 StepOutputs = Float[Tensor, "B H"]
+Past = Float[Tensor, "B S"]  # some last steps side by side
+Joined = Float[Tensor, "B K D"]  # the past and T new steps behind it
+Features = Float[Tensor, "*positions D"]  # B T D, B D or N D: what treats each position alone
 
 PackedInputs = Float[Tensor, "N D"]
+PaddedInputs = Float[Tensor, "B T D"]
 Projected = Float[Tensor, "N G"]  # G: what a cell needs of an input, all gates side by side
 ProjectedStep = Float[Tensor, "B G"]
 Parts = tuple[Tensor, ...]  # the same, not yet laid side by side: for one step B x size, for sequences B x T x size
+ProjectedSequence = Float[Tensor, "B T G"]
+PackedTokens = Int[Tensor, " N"]
+PackedScales = Float[Tensor, " N"]
 PackedHidden = Float[Tensor, "N H"]
 PackedTargets = Int[Tensor, " N"]
 PackedLogprobs = Float[Tensor, " N"]
@@ -34,6 +44,9 @@ StepLogits = Float[Tensor, "B V"]
 State = tuple[Tensor, ...]
 
 __all__ = [
+    "Dependence",
+    "Features",
+    "Joined",
     "LayerInputs",
     "LayerOutputs",
     "Lengths",
@@ -41,10 +54,17 @@ __all__ = [
     "PackedHidden",
     "PackedInputs",
     "PackedLogprobs",
+    "PackedScales",
     "PackedTargets",
     "Parts",
+    "PackedTokens",
+    "PaddedInputs",
+    "Past",
+    "Positions",
     "Projected",
+    "ProjectedSequence",
     "ProjectedStep",
+    "Scales",
     "State",
     "StepInputs",
     "StepLogits",

@@ -35,7 +35,7 @@ class LanguageModelStepper:
         for whole, part in zip(state, after, strict=True):
             whole[read] = part
         last = [int(prompt[-1]) if len(prompt) else self.bos_id for prompt in prompts]
-        return torch.tensor(last, device=state[0].device), state
+        return torch.tensor(last, device=self._model.device), state
 
     def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
         return self._model.step(tokens, state)

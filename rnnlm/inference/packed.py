@@ -2,8 +2,9 @@
 
 Rows are sorted by length, the longest first, and laid out time-major: all rows at step 0, then those still alive at
 step 1, and so on. At step t the live rows are the first `alive[t]`, so a step reads and writes one contiguous slice,
-and the state shrinks as rows end. Each layer's input product is done for all steps at once; the first layer's, which
-depends on the token alone, is read from a table of V rows. Time is cut into chunks with carried state, so memory does
+and the state shrinks as rows end (`Layer.advance_packed`). What a layer makes of one position alone, such as a cell's
+input product, is done for all steps at once; the first layer's depends on the token and is read from a table of V rows.
+Time is cut into chunks with carried state, so memory does
 not grow with the length of a row.
 """
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rnnlm.nn.language_model import LanguageModel
+from rnnlm.nn.packing import Packing
 from rnnlm.types import State
 
 BLOCK_ROWS = 256  # rows of one product; fewer leave the processor idle, many more gain nothing
@@ -58,12 +60,12 @@ class PackedRunner:
         self._table = self._first_layer_table()
 
     def _first_layer_table(self) -> Tensor | None:
-        first = next(self.model.stack.cells())
+        device, vocab_size = self.model.device, self.model.vocab_size
         with torch.inference_mode():
-            width = first.project(self.model.embedding.weight[:1]).shape[1]
-            if self.model.vocab_size * width * 4 > TABLE_BYTES:
+            width = self.model.project_tokens(torch.zeros(1, dtype=torch.int64, device=device)).shape[1]
+            if vocab_size * width * 4 > TABLE_BYTES:
                 return None
-            return first.project(self.model.embedding.weight)
+            return self.model.project_tokens(torch.arange(vocab_size, device=device))
 
     def blocks(self, documents: Sequence[Ids]) -> Iterator[Block]:
         """Cut documents into blocks; the plan depends on their lengths and nothing else."""
@@ -90,44 +92,21 @@ class PackedRunner:
             place = np.concatenate([np.arange(count) for count in alive])
             time = np.repeat(times, alive)
             source = starts[place] + time
-            hidden, state = self._advance(self._to_device(flat[source]), alive.tolist(), state, block, final_state)
+            tokens = self._to_device(flat[source])
+            projected = self._table[tokens] if self._table is not None else self.model.project_tokens(tokens)
+            hidden, state = self.model.stack.advance_packed(projected, Packing(alive.tolist()), state)
             yield Chunk(block.rows[place], time, self._to_device(flat[source + 1]), hidden)
+            going_on = int(np.searchsorted(-block.lengths, -end))
+            if final_state is not None:
+                _keep_final(final_state, state, block.rows[going_on:num_alive], going_on)
+            state = tuple(tensor[:going_on] for tensor in state)
             begin = end
 
-    def _advance(
-        self, tokens: Tensor, alive: list[int], state: State, block: Block, final_state: State | None
-    ) -> tuple[Tensor, State]:
-        """One chunk through all layers, bottom up."""
-        outputs: Tensor | None = None
-        new_state: State = ()
-        for cell, cell_state in zip(self.model.stack.cells(), self.model.stack.split_state(state), strict=True):
-            if outputs is None:
-                embed = self.model.embedding
-                projected = self._table[tokens] if self._table is not None else cell.project(embed(tokens))
-            else:
-                projected = cell.project(outputs)
-            outputs = projected.new_empty(len(tokens), cell.output_size)
-            begin = 0
-            for count in alive:
-                if count < len(cell_state[0]):
-                    _keep_final(final_state, len(new_state), cell_state, count, block)
-                    cell_state = tuple(tensor[:count] for tensor in cell_state)
-                hidden, cell_state = cell.advance(projected[begin : begin + count], cell_state)
-                outputs[begin : begin + count] = hidden
-                begin += count
-            _keep_final(final_state, len(new_state), cell_state, 0, block)
-            new_state += cell_state
-        assert outputs is not None
-        return outputs, new_state
-
     def _to_device(self, ids: npt.NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(ids).to(self.model.embedding.weight.device)
+        return torch.from_numpy(ids).to(self.model.device)
 
 
-def _keep_final(final_state: State | None, offset: int, cell_state: State, alive: int, block: Block) -> None:
-    """Copy the state of the rows that end here (those from `alive` on) to their places."""
-    if final_state is None:
-        return
-    rows = torch.from_numpy(block.rows[alive : len(cell_state[0])]).to(cell_state[0].device)
-    for index, tensor in enumerate(cell_state):
-        final_state[offset + index][rows] = tensor[alive:]
+def _keep_final(final_state: State, state: State, rows: npt.NDArray[np.int64], first: int) -> None:
+    """Copy the state of the rows that ended, those from `first` on, to their places."""
+    for whole, part in zip(final_state, state, strict=True):
+        whole[torch.from_numpy(rows).to(whole.device)] = part[first:]

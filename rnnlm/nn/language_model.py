@@ -1,11 +1,13 @@
-"""The recurrent language model as a network: embedding E, a stack of layers, softmax over the vocabulary."""
+"""The recurrent language model as a network: embedding E or none, a stack of layers, softmax over the vocabulary."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from rnnlm.nn.dropout import Dropout, drop_words
+from rnnlm.nn.embedding import OneHot
 from rnnlm.nn.softmax.base import Softmax
 from rnnlm.nn.stack import Stack
-from rnnlm.types import LayerOutputs, State, StepLogits, StepTokens, TokenIds
+from rnnlm.types import LayerOutputs, PackedTokens, Projected, State, StepLogits, StepTokens, TokenIds
 
 
 class LanguageModel(nn.Module):
@@ -17,7 +19,7 @@ class LanguageModel(nn.Module):
 
     def __init__(
         self,
-        embedding: nn.Embedding,
+        embedding: nn.Embedding | OneHot,
         stack: Stack,
         softmax: Softmax,
         *,
@@ -35,11 +37,24 @@ class LanguageModel(nn.Module):
     def vocab_size(self) -> int:
         return self.embedding.num_embeddings
 
+    @property
+    def device(self) -> torch.device:
+        return self._weight.device
+
+    @property
+    def precision(self) -> torch.dtype:
+        """That of the weights."""
+        return self._weight.dtype
+
     def initial_state(self, batch_size: int) -> State:
         return self.stack.initial_state(batch_size)
 
     def run(self, tokens: TokenIds, state: State) -> tuple[LayerOutputs, State]:
         """The stack's outputs before dropout."""
+        if isinstance(self.embedding, OneHot):
+            scales = self.embedding(tokens, self._weight, word_dropout=self.word_dropout, dropout=self.input_dropout)
+            projected = self.stack.project_one_hot(tokens.flatten(), scales.flatten())
+            return self.stack.advance_sequence(projected.unflatten(0, tokens.shape), state)
         embedded = self.embedding(tokens)
         if self.training and self.word_dropout > 0.0:
             embedded = drop_words(embedded, tokens, self.vocab_size, self.word_dropout)
@@ -52,5 +67,16 @@ class LanguageModel(nn.Module):
 
     def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
         """Logits for the token after `tokens`, one step of time for B rows; no dropout."""
-        hidden, state = self.stack.step(self.embedding(tokens), state)
+        hidden, state = self.stack.advance(self.project_tokens(tokens), state)
         return self.softmax.logits(hidden), state
+
+    def project_tokens(self, tokens: PackedTokens) -> Projected:
+        """What the stack's first layer makes of tokens alone, for any number of them; no dropout."""
+        if isinstance(self.embedding, OneHot):
+            return self.stack.project_one_hot(tokens, self._weight.new_ones(len(tokens)))
+        return self.stack.project(self.embedding(tokens))
+
+    @property
+    def _weight(self) -> Tensor:
+        """Some weight, for device and precision."""
+        return next(self.parameters())

@@ -4,6 +4,7 @@ Training is truncated back-propagation through time (Williams & Peng 1990): the 
 of `batching.window` steps, the hidden state is carried on without it.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,21 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rnnlm.config import config
+from rnnlm.config import PlacedError, config, join_path
 from rnnlm.data.stream import LaneStream, Window
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokens import TokenTable
+from rnnlm.data.vectors import load_vectors
+from rnnlm.errors import ConfigError
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.dropout import Dropout
+from rnnlm.nn.embedding import OneHot
 from rnnlm.nn.language_model import LanguageModel
+from rnnlm.nn.layer import LayerConfig, chained_size
 from rnnlm.nn.softmax.base import SoftmaxConfig
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
-from rnnlm.nn.stack import Stack
+from rnnlm.nn.stack import Stack, build_stack
 from rnnlm.tasks.base import BatchingConfig, LossSum, TaskConfig
 from rnnlm.types import State
 
@@ -55,8 +60,14 @@ class LanguageModelConfig(TaskConfig):
     "The recurrence; every layer has the same."
     num_layers: int = Field(default=1, ge=1)
     "Recurrent layers on top of one another."
+    layers: list[LayerConfig] | None = Field(default=None, min_length=1)
+    "Any layers from the bottom up, each from conf/cell or conf/layer; null takes num_layers times cell."
     embedding_size: int = Field(default=256, ge=1)
     "Size of a token's vector (E)."
+    one_hot_input: bool = False
+    "No E: the one-hot vector of a token goes straight into the W of the first layer, a cell."
+    pretrained_vectors: str | None = None
+    "Text file of word vectors (word2vec, GloVe) that E starts from where it has the word; null draws all of E."
     softmax: SoftmaxConfig = Field(default_factory=FullSoftmaxConfig)
     "The output layer."
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -75,29 +86,89 @@ class LanguageModelConfig(TaskConfig):
     "TAR: weight of the mean square of the change of the stack's outputs from step to step (the same)."
 
     def __post_init__(self) -> None:
-        if self.softmax.tied and self.cell.hidden_size != self.embedding_size:
+        if self.layers is not None and self.num_layers != 1:
+            raise PlacedError("num_layers", f"{self.num_layers} has no meaning where task.layers is set; leave it at 1")
+        for place, layer in self.inner_layers():
+            found = layer.sees_future()
+            if found is not None:
+                raise PlacedError(
+                    join_path(place, found.path),
+                    f"{found.reason}; a language model predicts each token from those before it: "
+                    f"take a layer that reads from left to right",
+                )
+        if self.one_hot_input:
+            self._check_one_hot()
+        input_size = 1 if self.one_hot_input else self.embedding_size  # a cell reads one-hot vectors of any size
+        if self.layers is not None:
+            size = chained_size("layers", self.layers, input_size)
+        else:
+            size = self.cell.output_size(input_size)
+        if self.softmax.tied and size != self.embedding_size:
+            whole = self.layers is None and size == self.cell.hidden_size
+            what = "cell.hidden_size" if whole else "the size of the stack's outputs"
             raise ValueError(
-                f"a tied softmax needs cell.hidden_size ({self.cell.hidden_size}) = "
-                f"task.embedding_size ({self.embedding_size}); make them equal or set softmax.tied=false"
+                f"a tied softmax needs {what} ({size}) = task.embedding_size ({self.embedding_size}); "
+                f"make them equal or set softmax.tied=false"
+            )
+
+    def inner_layers(self) -> Iterator[tuple[str, LayerConfig]]:
+        """The layers of the stack and where each stands in this config."""
+        if self.layers is None:
+            yield from [("cell", self.cell)] * self.num_layers
+        else:
+            yield from ((f"layers[{index}]", layer) for index, layer in enumerate(self.layers))
+
+    def _check_one_hot(self) -> None:
+        if self.softmax.tied:
+            raise PlacedError(
+                "one_hot_input", "there is no embedding matrix that a tied softmax could use; set softmax.tied=false"
+            )
+        if self.pretrained_vectors is not None:
+            raise PlacedError(
+                "one_hot_input", "there is no embedding matrix for task.pretrained_vectors; leave out one of the two"
+            )
+        place, first = next(self.inner_layers())
+        if not isinstance(first, CellConfig):
+            raise PlacedError(
+                place,
+                f"one_hot_input needs a cell as the first layer, whose W reads the token, not {type(first).__name__}",
             )
 
     def build_model(self, vocab_size: int) -> LanguageModel:
-        embedding = nn.Embedding(vocab_size, self.embedding_size)
-        # Small, since a tied embedding is the output matrix too: at std 1 the first logits would be far too large.
-        nn.init.normal_(embedding.weight, std=self.embedding_size**-0.5)
-        cells, size = [], self.embedding_size
-        for _ in range(self.num_layers):
-            cells.append(self.cell.build(size))
-            size = cells[-1].output_size
-        stack = Stack(cells, self._dropout(self.layer_dropout))
+        embedding = self._build_embedding(vocab_size)
+        input_size = vocab_size if isinstance(embedding, OneHot) else self.embedding_size
+        layers = [layer for _, layer in self.inner_layers()]
+        stack = build_stack(layers, input_size, self._dropout(self.layer_dropout))
+        if isinstance(embedding, OneHot):
+            self._check_vocabulary(stack, vocab_size)
+            matrix = nn.Embedding(vocab_size, 1, device="meta")  # holds nothing; tells the softmax how large V is
+        else:
+            matrix = embedding
         return LanguageModel(
             embedding,
             stack,
-            self.softmax.build(stack.output_size, embedding),
+            self.softmax.build(stack.output_size, matrix),
             input_dropout=self._dropout(self.dropout if self.input_dropout is None else self.input_dropout),
             output_dropout=self._dropout(self.dropout),
             word_dropout=self.word_dropout,
         )
+
+    def _build_embedding(self, vocab_size: int) -> nn.Embedding | OneHot:
+        if self.one_hot_input:
+            return OneHot(vocab_size)
+        embedding = nn.Embedding(vocab_size, self.embedding_size)
+        # Small, since a tied embedding is the output matrix too: at std 1 the first logits would be far too large.
+        nn.init.normal_(embedding.weight, std=self.embedding_size**-0.5)
+        return embedding
+
+    def _check_vocabulary(self, stack: Stack, vocab_size: int) -> None:
+        place, first = next(self.inner_layers())
+        most = next(stack.cells()).most_one_hot
+        if most is not None and vocab_size > most:
+            raise ConfigError(
+                f"task.{place}: {type(first).__name__} makes one-hot vectors as they are, for at most {most:,} tokens, "
+                f"and the tokenizer has {vocab_size:,}; set task.one_hot_input=false or take an LSTM"
+            )
 
     def _dropout(self, probability: float) -> Dropout:
         return Dropout(probability, variational=self.variational_dropout)
@@ -107,6 +178,9 @@ class LanguageModelConfig(TaskConfig):
         counts = np.bincount(table.tokens, minlength=model.vocab_size)
         counts[tokenizer.eos_id] += table.num_documents  # what a table leaves out, the stream puts in
         model.softmax.prepare(counts)
+        if self.pretrained_vectors is not None:
+            assert isinstance(model.embedding, nn.Embedding)
+            load_vectors(self.pretrained_vectors, model.embedding.weight, tokenizer)
 
     def open_stream(
         self,
@@ -192,10 +266,10 @@ class LanguageModelConfig(TaskConfig):
 
 def _run(model: LanguageModel, batch: Window, state: State) -> tuple[Tensor, Tensor, State]:
     """The stack's outputs (B T H) and targets (N) of a window, and the state after it, cut off from the gradient."""
-    device = model.embedding.weight.device
+    device = model.device
     keep = (~batch.fresh).to(device).unsqueeze(1)
     hidden, state = model.run(batch.inputs.to(device), tuple(tensor * keep for tensor in state))
     targets = batch.targets.to(device).flatten()
     # Under autocast the layers give bfloat16; sums over time and vocabulary are done in the precision of the weights.
-    precision = model.embedding.weight.dtype
-    return hidden.to(precision), targets, tuple(tensor.detach().to(precision) for tensor in state)
+    hidden = hidden.to(model.precision)
+    return hidden, targets, tuple(tensor.detach().to(model.precision) for tensor in state)

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from rnnlm.config import config
 from rnnlm.nn.layer import Layer, LayerConfig
-from rnnlm.types import LayerInputs, LayerOutputs, State
+from rnnlm.types import LayerInputs, LayerOutputs, PackedScales, PackedTokens, Projected, ProjectedSequence, State
 
 
 @config
@@ -73,13 +73,15 @@ class DenseCell(Cell):
         finally:
             self._thinned = {}
 
-    def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
+    def advance_sequence(self, projected: ProjectedSequence, state: State) -> tuple[LayerOutputs, State]:
         with self.thinned():
-            return super().forward(inputs, state)
+            return super().advance_sequence(projected, state)
 
 
 class FusedCell(DenseCell):
     """A cell whose weights live in one of torch's own recurrent modules, which runs all steps in one kernel."""
+
+    most_one_hot = None
 
     def __init__(self, fused: nn.RNNBase, state_sizes: tuple[int, ...], *, weight_drop: float) -> None:
         super().__init__(
@@ -95,6 +97,12 @@ class FusedCell(DenseCell):
         """W, U (thinned out in training with weight drop), the bias beside W and the bias beside U."""
         input_weight, _, input_bias, recurrent_bias = self.fused.all_weights[0]
         return input_weight, self.matrix("fused.weight_hh_l0"), input_bias, recurrent_bias
+
+    def project_one_hot(self, tokens: PackedTokens, scales: PackedScales) -> Projected:
+        # project(x) = W x + c: the column of W at the token, and c, which is what zeros give.
+        input_weight = self.weights()[0]
+        constant = self.project(input_weight.new_zeros(1, self.input_size))
+        return input_weight.index_select(1, tokens).t() * scales[:, None] + constant
 
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
         # torch keeps layers first in its states, we keep the batch first; there is one layer.
