@@ -100,6 +100,8 @@ class TrainJob(TrainingConfig):
     "Folder of the tokenizer the tables were made with."
     output: str
     "Run folder: checkpoints, metrics, settings."
+    init_from: str | None = None
+    "Run folder or checkpoint whose weights to begin with (fine-tuning); null begins with fresh ones."
     tracker: TrackerConfig
     "Where measurements go beside metrics.jsonl."
     workers: int = Field(default=1, ge=1)

@@ -15,6 +15,7 @@ import torch
 from jobs.app import run_job
 from jobs.progress import ProgressLine, progress_line
 from jobs.schemas import TrainJob
+from rnnlm.checkpoint import loaded
 from rnnlm.config import to_dict
 from rnnlm.data.tokenizers import load_tokenizer
 from rnnlm.data.tokens import read_token_table
@@ -65,8 +66,9 @@ def run_identity(job: TrainJob, data: TrainingData) -> dict[str, Any]:
     return {
         **same,
         "tokenizer": data.tokenizer.fingerprint,
-        "train_targets": data.train.num_targets,
-        "valid_targets": data.valid.num_targets,
+        "train_tokens": data.train.fingerprint,
+        "valid_tokens": data.valid.fingerprint,
+        "init_from": job.init_from and loaded(job.init_from).fingerprint,
     }
 
 
@@ -111,6 +113,7 @@ def _train_here(job: TrainJob, data: TrainingData, identity: dict[str, Any], lin
             device=choose_device(job.device),
             hooks=Hooks(on_row=lambda row, total: show(line, row, total), should_stop=lambda: stopping),
             identity=identity,
+            init_from=loaded(job.init_from) if job.init_from else None,
         )
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -29,7 +29,8 @@ from rnnlm.nn.cells.gru import GRUConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.storage import open_location
-from rnnlm.tasks.language_model import LanesConfig, LanguageModelConfig
+from rnnlm.tasks.batching import LanesConfig
+from rnnlm.tasks.language_model import LanguageModelConfig
 from rnnlm.training.loop import train
 from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.optimizers.sgd import SGDConfig

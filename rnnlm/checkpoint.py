@@ -29,6 +29,7 @@ from rnnlm.tasks.base import TaskConfig
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 TRAINING_JSON, TRAINING_TENSORS = "training.json", "training.safetensors"
+TENSORS_DIGEST = "tensors_sha256"
 INDEX = "checkpoints/index.json"
 
 
@@ -66,8 +67,9 @@ def save_checkpoint(
     folder.join(WEIGHTS).write_bytes(weights)
     tokenizer.save(folder)
     if training is not None:
-        folder.join(TRAINING_TENSORS).write_bytes(safetensors.torch.save(training.tensors))
-        folder.join(TRAINING_JSON).write_json(training.values)
+        tensors = safetensors.torch.save(training.tensors)
+        folder.join(TRAINING_TENSORS).write_bytes(tensors)
+        folder.join(TRAINING_JSON).write_json({**training.values, TENSORS_DIGEST: hashlib.sha256(tensors).hexdigest()})
     folder.join(CONFIG).write_json(
         {
             "format_version": FORMAT_VERSION,
@@ -117,13 +119,7 @@ def _loaded(path: str, mtime_ns: int | None) -> Checkpoint:  # noqa: ARG001 - a 
 
 def read_weights(folder: Location) -> bytes:
     """The content of the weights file, checked against the digest in `config.json`."""
-    weights = _read(folder, WEIGHTS)
-    if hashlib.sha256(weights).hexdigest() != folder.join(CONFIG).read_json().get("weights_sha256"):
-        raise CheckpointError(
-            f"{folder.join(WEIGHTS).uri} ({len(weights)} bytes) is not what was saved: it was changed or cut short",
-            todo="copy the checkpoint again",
-        )
-    return weights
+    return _checked(folder, WEIGHTS, folder.join(CONFIG).read_json().get("weights_sha256"))
 
 
 def load_weights(model: nn.Module, weights: bytes, folder: Location) -> None:
@@ -148,11 +144,9 @@ def load_training_state(folder: Location) -> TrainingState:
     """What `save_checkpoint` was given as `training`."""
     if not folder.join(TRAINING_JSON).exists():
         raise CheckpointError(f"{folder.uri} holds no training state", todo="start a new run")
-    try:
-        tensors = safetensors.torch.load(_read(folder, TRAINING_TENSORS))
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder.join(TRAINING_TENSORS).uri} is damaged: {error}") from error
-    return TrainingState(folder.join(TRAINING_JSON).read_json(), tensors)
+    values = folder.join(TRAINING_JSON).read_json()
+    content = _checked(folder, TRAINING_TENSORS, values.pop(TENSORS_DIGEST, None))
+    return TrainingState(values, safetensors.torch.load(content))
 
 
 def resolve_checkpoint(path: str, which: str = "best") -> Location:
@@ -186,10 +180,17 @@ def _load_matching_tokenizer(folder: Location, card: dict[str, Any]) -> Tokenize
     return tokenizer
 
 
-def _read(folder: Location, name: str) -> bytes:
+def _checked(folder: Location, name: str, digest: str | None) -> bytes:
+    """A file of a checkpoint, if it is what was saved."""
     if not folder.join(name).exists():
         raise CheckpointError(f"the checkpoint {folder.uri} lacks {name}", todo="copy the checkpoint again")
-    return folder.join(name).read_bytes()
+    content = folder.join(name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise CheckpointError(
+            f"{folder.join(name).uri} ({len(content)} bytes) is not what was saved: it was changed or cut short",
+            todo="copy the checkpoint again",
+        )
+    return content
 
 
 def _shared_names(model: nn.Module) -> list[str]:

@@ -18,6 +18,7 @@ from ray.util.queue import Empty, Queue
 
 from jobs.distributed.cluster import Needs, check_feasible, connect
 from jobs.schemas import TrainJob
+from rnnlm.checkpoint import loaded
 from rnnlm.config import from_dict, to_dict
 from rnnlm.errors import EnvironmentFailure, RnnlmError
 from rnnlm.storage import open_location
@@ -78,6 +79,7 @@ def _worker(config: dict[str, Any]) -> TrainingSummary | RnnlmError:
             device="cuda" if config["gpu"] else "cpu",
             hooks=Hooks(on_row=lambda row, total: rows.put((row, total))),
             identity=config["identity"],
+            init_from=loaded(job.init_from) if job.init_from else None,
         )
     except RnnlmError as error:
         return error
@@ -92,9 +94,9 @@ def _summary(outcome: Any) -> TrainingSummary:
 
 def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
     """Workers have another working directory: give them full paths."""
-    for name in ("train_tokens", "valid_tokens", "tokenizer_path", "output"):
-        location = open_location(settings[name])
-        settings[name] = location.address
+    for name in ("train_tokens", "valid_tokens", "tokenizer_path", "output", "init_from"):
+        if settings[name] is not None:
+            settings[name] = open_location(settings[name]).address
     return settings
 
 

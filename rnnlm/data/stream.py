@@ -10,6 +10,10 @@ The sequence is cut into `num_lanes` equal contiguous lanes, and each step reads
 lane, so that a carried hidden state always continues the text it comes from. Lanes are global: lane i belongs to rank
 i mod world size, and the state is (epoch, position) alone, so any number of workers resumes any stream with the same
 data in the same order.
+
+With `jitter`, windows have random lengths, drawn from (seed, epoch), so that the gradient is not cut off at the same
+places in every epoch (Merity, Keskar & Socher 2018, section 5): around `window` with the standard deviation `jitter`,
+and in one case of twenty around half of it. A short window is a small batch: the learning rate shrinks with it.
 """
 
 from dataclasses import dataclass
@@ -23,11 +27,15 @@ from rnnlm.data.tokens import TokenTable
 from rnnlm.determinism import numpy_generator
 from rnnlm.types import Mask, TokenIds
 
+FULL_WINDOWS = 0.95  # share of jittered windows that are not halved
+SHORTEST_WINDOW = 5  # steps of a jittered window, as far as `window` is no shorter
+
 
 @dataclass(frozen=True)
 class Window:
     """T positions of this rank's lanes. `fresh` marks lanes that begin with the initial state instead of the carried
-    one; `mask` is False where a lane ran past the end of the epoch and repeats its beginning."""
+    one; `mask` is False at positions that are no targets: a lane ran past the end of the epoch and repeats its
+    beginning, a document is shorter than the longest of its batch."""
 
     inputs: TokenIds
     targets: TokenIds
@@ -51,20 +59,24 @@ class LaneStream:
         seed: int = 0,
         shuffle: bool = False,
         fresh: bool = False,
+        jitter: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         assert num_lanes % world_size == 0, "lanes are dealt evenly to the ranks"
-        self._table, self._window, self._seed, self._shuffle = table, window, seed, shuffle
+        self._table, self._window, self._seed, self._shuffle, self._jitter = table, window, seed, shuffle, jitter
         self._bos_id, self._eos_id, self._fresh = bos_id, eos_id, fresh
         self._lane_length = ceil(table.num_targets / num_lanes)
         self._lane_starts = np.arange(rank, num_lanes, world_size, dtype=np.int64) * self._lane_length
         self.epoch = self.position = 0
+        self.learning_rate_factor = 1.0
         self._load_epoch()
 
     @property
     def steps_per_epoch(self) -> int:
-        return ceil(self._lane_length / self._window)
+        """Windows of an epoch; of a jittered one, about so many."""
+        mean = self._window * (1.0 if self._jitter == 0.0 else FULL_WINDOWS + (1.0 - FULL_WINDOWS) / 2.0)
+        return ceil(self._lane_length / mean)
 
     def state(self) -> dict[str, int]:
         """Where the stream stands; give it to `restore`."""
@@ -79,13 +91,28 @@ class LaneStream:
         if self.position >= self._lane_length:
             self.epoch, self.position = self.epoch + 1, 0
             self._load_epoch()
-        length = min(self._window, self._lane_length - self.position)
+        length = self._next_length()
         positions = self._lane_starts[:, None] + np.arange(self.position, self.position + length)
         first = self.position == 0
         self.position += length
         return self._read(positions, first=first)
 
+    def _next_length(self) -> int:
+        rest = self._lane_length - self.position
+        if self._jitter == 0.0:
+            return min(self._window, rest)
+        end = int(self._cuts[np.searchsorted(self._cuts, self.position, side="right")])
+        self.learning_rate_factor = (end - self.position) / self._window
+        return min(end - self.position, rest)
+
     def _load_epoch(self) -> None:
+        if self._jitter > 0.0:
+            generator = numpy_generator(self._seed, "window lengths", self.epoch)
+            shortest = min(SHORTEST_WINDOW, self._window)
+            count = ceil(self._lane_length / shortest)  # enough even if all of them are short
+            means = np.where(generator.random(count) < FULL_WINDOWS, self._window, self._window / 2)
+            lengths = np.maximum(shortest, np.rint(generator.normal(means, self._jitter))).astype(np.int64)
+            self._cuts = np.cumsum(lengths)  # where each window of this epoch ends; the last ones are never reached
         count = self._table.num_documents
         self._order: npt.NDArray[np.int64] = np.arange(count, dtype=np.int64)
         if self._shuffle:

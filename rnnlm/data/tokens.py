@@ -5,8 +5,10 @@ metadata the format version and the fingerprint of the tokenizer. A null text ha
 is never lost) and is left out in memory. An empty text is a document like others, of which the end is predicted.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +42,13 @@ class TokenTable:
     def num_targets(self) -> int:
         """Predictions to be made: every token and the end of every document."""
         return len(self.tokens) + self.num_documents
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over tokens and offsets, whatever type they are stored in."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.offsets, dtype="<i8").data)
+        digest.update(np.ascontiguousarray(self.tokens, dtype="<i4").data)
+        return digest.hexdigest()
 
     @staticmethod
     def from_documents(documents: Sequence[npt.NDArray[np.integer]], num_bytes: int = 0) -> "TokenTable":

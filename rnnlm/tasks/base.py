@@ -29,6 +29,8 @@ class Stream(Protocol):
     """An endless source of batches with a small exact state."""
 
     epoch: int
+    learning_rate_factor: float
+    "How large the last batch was beside a usual one; the learning rate of its step shrinks with it."
 
     @property
     def steps_per_epoch(self) -> int: ...
@@ -76,6 +78,10 @@ class TaskConfig:
     @abstractmethod
     def initial_state(self, model: nn.Module, batching: BatchingConfig, world_size: int) -> State:
         """What is carried from batch to batch at the start; an empty tuple if nothing is."""
+
+    @abstractmethod
+    def num_targets(self, batch: Any) -> int:
+        """How many predictions a batch asks for: the `num_targets` of its loss, known before it is computed."""
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any, state: State) -> tuple[LossSum, State]:

@@ -1,7 +1,7 @@
 """Language modelling: predict each token from all before it.
 
-Training is truncated back-propagation through time (Williams & Peng 1990): the gradient flows back through one window
-of `batching.window` steps, the hidden state is carried on without it.
+Training is back-propagation through time. In lanes it is truncated (Williams & Peng 1990): the gradient flows back
+through one window of `batching.window` steps, the hidden state is carried on without it. By documents it is full.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rnnlm.config import PlacedError, config, join_path
 from rnnlm.data.stream import LaneStream, Window
@@ -27,29 +28,12 @@ from rnnlm.nn.layer import LayerConfig, chained_size
 from rnnlm.nn.softmax.base import SoftmaxConfig
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.nn.stack import Stack, build_stack
-from rnnlm.tasks.base import BatchingConfig, LossSum, TaskConfig
+from rnnlm.stopwatch import lap
+from rnnlm.tasks.base import BatchingConfig, LossSum, Stream, TaskConfig
+from rnnlm.tasks.batching import TextBatchingConfig
 from rnnlm.types import State
 
 VALIDATION_WINDOW = 128  # steps a kernel call; the result does not depend on it
-
-
-@config
-class LanesConfig(BatchingConfig):
-    """Contiguous lanes with carried state, for language models."""
-
-    num_lanes: int = Field(default=64, ge=1)
-    "Lanes over all workers; the batch size of a step."
-    window: int = Field(default=64, ge=1)
-    "Steps back-propagated through (BPTT)."
-    shuffle: bool = True
-    "Draw a new order of the documents in every epoch; false where consecutive documents belong together."
-    fresh_state_at_documents: bool = True
-    "Where a window begins with a new document, begin with the initial state instead of the carried one."
-
-    def problems(self, world_size: int) -> list[str]:
-        if self.num_lanes % world_size:
-            return [f"batching.num_lanes: {self.num_lanes} lanes cannot be dealt evenly to {world_size} workers"]
-        return []
 
 
 @config
@@ -84,6 +68,8 @@ class LanguageModelConfig(TaskConfig):
     "AR: weight of the mean square of the stack's outputs after dropout (Merity, McCann & Socher 2017)."
     slowness_penalty: float = Field(default=0.0, ge=0.0)
     "TAR: weight of the mean square of the change of the stack's outputs from step to step (the same)."
+    recompute_steps: int | None = Field(default=None, ge=1)
+    "Keep states only every so many steps and compute what lies between again in the backward pass; null keeps all."
 
     def __post_init__(self) -> None:
         if self.layers is not None and self.num_layers != 1:
@@ -191,39 +177,39 @@ class LanguageModelConfig(TaskConfig):
         seed: int,
         rank: int,
         world_size: int,
-    ) -> LaneStream:
-        assert isinstance(batching, LanesConfig)
-        return LaneStream(
-            table,
-            num_lanes=batching.num_lanes,
-            window=batching.window,
-            bos_id=tokenizer.bos_id,
-            eos_id=tokenizer.eos_id,
-            seed=seed,
-            shuffle=batching.shuffle,
-            fresh=batching.fresh_state_at_documents,
-            rank=rank,
-            world_size=world_size,
-        )
+    ) -> Stream:
+        assert isinstance(batching, TextBatchingConfig)
+        return batching.open(table, tokenizer, seed=seed, rank=rank, world_size=world_size)
 
     def initial_state(self, model: nn.Module, batching: BatchingConfig, world_size: int) -> State:
         assert isinstance(model, LanguageModel)
-        assert isinstance(batching, LanesConfig)
-        return model.initial_state(batching.num_lanes // world_size)
+        assert isinstance(batching, TextBatchingConfig)
+        return model.initial_state(batching.carried_rows // world_size) if batching.carried_rows else ()
+
+    def num_targets(self, batch: Any) -> int:
+        assert isinstance(batch, Window)
+        return int(batch.mask.sum())
 
     def loss(self, model: nn.Module, batch: Any, state: State) -> tuple[LossSum, State]:
+        """A batch that comes without a state begins with the initial one, and none is carried on."""
         assert isinstance(model, LanguageModel)
-        raw, targets, state = _run(model, batch, state)
+        begin = state or model.initial_state(len(batch.inputs))
+        raw, targets, end = _run(model, batch, begin, segment=self.recompute_steps)
         hidden = model.output_dropout(raw)
-        objective = model.softmax.objective(hidden.flatten(0, 1), targets)
+        rows, num_targets = hidden.flatten(0, 1), self.num_targets(batch)
+        if num_targets < batch.mask.numel():
+            real = batch.mask.flatten().to(rows.device)
+            rows, targets = rows[real], targets[real]
+        with lap("softmax"):
+            objective = model.softmax.objective(rows, targets)
         nll = objective.detach()
         # The penalties are means over elements (as in the paper's code); times targets, so that the whole is a sum.
         if self.activation_penalty:
-            objective = objective + self.activation_penalty * targets.numel() * hidden.square().mean().double()
+            objective = objective + self.activation_penalty * num_targets * hidden.square().mean().double()
         if self.slowness_penalty and raw.shape[1] > 1:
             change = (raw[:, 1:] - raw[:, :-1]).square().mean().double()
-            objective = objective + self.slowness_penalty * targets.numel() * change
-        return LossSum(nll, targets.numel(), objective), state
+            objective = objective + self.slowness_penalty * num_targets * change
+        return LossSum(nll, num_targets, objective), end if state else ()
 
     def validate(
         self,
@@ -264,12 +250,27 @@ class LanguageModelConfig(TaskConfig):
         return LossSum(nll, num_targets)
 
 
-def _run(model: LanguageModel, batch: Window, state: State) -> tuple[Tensor, Tensor, State]:
-    """The stack's outputs (B T H) and targets (N) of a window, and the state after it, cut off from the gradient."""
+def _run(
+    model: LanguageModel, batch: Window, state: State, *, segment: int | None = None
+) -> tuple[Tensor, Tensor, State]:
+    """The stack's outputs (B T H) and targets (N) of a window, and the state after it, cut off from the gradient.
+
+    With a `segment`, the activations of so many steps are thrown away and made again in the backward pass (Chen et al.
+    2016, "Training deep nets with sublinear memory cost"); dropout's masks come out the same, and are drawn anew for
+    each segment also where a window has one mask otherwise.
+    """
     device = model.device
     keep = (~batch.fresh).to(device).unsqueeze(1)
-    hidden, state = model.run(batch.inputs.to(device), tuple(tensor * keep for tensor in state))
-    targets = batch.targets.to(device).flatten()
+    inputs, targets = batch.inputs.to(device), batch.targets.to(device).flatten()
+    state = tuple(tensor * keep for tensor in state)
+    if segment is None:
+        hidden, state = model.run(inputs, state)
+    else:
+        parts = []
+        for piece in inputs.split(segment, dim=1):
+            part, state = checkpoint(model.run, piece, state, use_reentrant=False)
+            parts.append(part)
+        hidden = torch.cat(parts, dim=1)
     # Under autocast the layers give bfloat16; sums over time and vocabulary are done in the precision of the weights.
     hidden = hidden.to(model.precision)
     return hidden, targets, tuple(tensor.detach().to(model.precision) for tensor in state)

@@ -80,14 +80,12 @@ class _TensorBoard:
 class MetricsLog:
     """The rows of a run so far, kept on disk; written whole, since object stores cannot append."""
 
-    def __init__(self, folder: Location, tracker: Tracker) -> None:
+    def __init__(self, folder: Location, tracker: Tracker, step: int = 0) -> None:
+        """Keeps the rows that are there up to and with `step`."""
         self._file = folder.join(METRICS)
         self._tracker = tracker
         self.rows: list[Row] = []
-
-    def resume(self, step: int) -> None:
-        """Keep the rows up to and with `step`."""
-        if self._file.exists():
+        if step and self._file.exists():
             self.rows = [row for row in read_metrics(self._file) if row["step"] <= step]
 
     def log(self, row: Row) -> None:

@@ -29,6 +29,8 @@ class Progress:
     wall_seconds: float = 0.0
     best_step: int = 0  # 0 before the first validation
     best_valid_nll: float = math.inf
+    misses: int = 0  # validations since the best
+    finished: bool = False  # no step is left, or early stopping or the time limit ended the run
     window_nll: float = 0.0  # of this rank
     window_targets: int = 0  # of all ranks
     window_seconds: float = 0.0
@@ -57,7 +59,9 @@ class RunState:
     def capture(self, world: World) -> TrainingState:
         """Everything but the weights, gathered from all ranks; every rank must call it."""
         progress = self.progress
-        tensors: dict[str, Tensor] = {"random_state": world.gather_rows(torch.get_rng_state())}
+        tensors: dict[str, Tensor] = {}
+        for kind, random_state in self._random_states().items():
+            tensors[f"random.{kind}"] = world.gather_rows(random_state.to(self.device)).cpu()
         for index, rows in enumerate(self.carried):
             gathered = world.gather_rows(rows)  # ranks x lanes of a rank x size
             tensors[f"lanes.{index}"] = gathered.transpose(0, 1).flatten(0, 1).cpu().contiguous()
@@ -75,6 +79,8 @@ class RunState:
             "wall_seconds": progress.wall_seconds,
             "best_step": progress.best_step,
             "best_valid_nll": progress.best_valid_nll if math.isfinite(progress.best_valid_nll) else None,
+            "misses": progress.misses,
+            "finished": progress.finished,
             "window_nll": world.sum(window_nll).item(),
             "window_targets": progress.window_targets,
             "window_seconds": progress.window_seconds,
@@ -85,8 +91,9 @@ class RunState:
     def restore(self, saved: TrainingState, world: World) -> None:
         """Go on from what `capture` gave; the weights are loaded by the caller."""
         values, tensors, progress = saved.values, saved.tensors, self.progress
-        for name in ("step", "tokens", "wall_seconds", "best_step", "window_targets", "window_seconds"):
+        for name in ("step", "tokens", "wall_seconds", "best_step", "misses", "finished"):
             setattr(progress, name, values[name])
+        progress.window_targets, progress.window_seconds = values["window_targets"], values["window_seconds"]
         progress.best_valid_nll = math.inf if values["best_valid_nll"] is None else values["best_valid_nll"]
         # The sum over all ranks is carried on by one of them.
         progress.window_nll = values["window_nll"] if world.rank == 0 else 0.0
@@ -103,11 +110,19 @@ class RunState:
         if self.averager is not None:
             prefix = "averaging."
             self.averager.restore({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        random_state = tensors["random_state"]
-        if len(random_state) == world.size:
-            torch.set_rng_state(random_state[world.rank].clone())  # of its own: torch wants it aligned
-        else:  # another number of workers: dropout cannot go on as it was, but must not repeat itself
+        if all(len(tensors.get(f"random.{kind}", ())) == world.size for kind in self._random_states()):
+            torch.set_rng_state(tensors["random.cpu"][world.rank].clone())  # of its own: torch wants it aligned
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(tensors["random.cuda"][world.rank].clone(), self.device)
+        else:  # another number or kind of workers: dropout cannot go on as it was, but must not repeat itself
             seed_torch(self.seed, "dropout", world.rank, progress.step)
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """What dropout draws from, by the kind of device."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

@@ -10,7 +10,7 @@ from rnnlm.config import config
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokens import TokenTable
 from rnnlm.tasks.base import BatchingConfig, TaskConfig
-from rnnlm.tasks.language_model import LanesConfig
+from rnnlm.tasks.batching import LanesConfig
 from rnnlm.training.averaging import AveragingConfig, NoAveragingConfig
 from rnnlm.training.metrics import Row
 from rnnlm.training.optimizers.adamw import AdamWConfig
@@ -26,6 +26,12 @@ class LoopConfig:
     "Passes over the training data; fractions are fine."
     max_steps: int | None = Field(default=None, ge=1)
     "Steps in all; overrides max_epochs."
+    max_minutes: float | None = Field(default=None, gt=0.0)
+    "Minutes of steps and validations after which the run ends where it is; null for no limit. Depends on the machine."
+    patience: int | None = Field(default=None, ge=1)
+    "Validations in a row without a better one after which the run ends; null for no limit."
+    accumulate: int = Field(default=1, ge=1)
+    "Batches whose gradients add up to one step: the effect of larger batches in the memory of one."
     clip_norm: float = Field(default=1.0, gt=0.0)
     "The global norm that gradients are scaled down to."
     precision: Literal["float32", "bfloat16"] = "float32"

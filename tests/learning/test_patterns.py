@@ -9,7 +9,7 @@ from rnnlm.data.tokens import TokenTable
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.inference.generate import Generator
 from rnnlm.inference.score import Scorer
-from rnnlm.tasks.language_model import LanesConfig
+from rnnlm.tasks.batching import LanesConfig
 from rnnlm.training.loop import train
 from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.schedules import CosineConfig

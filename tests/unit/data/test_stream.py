@@ -1,6 +1,7 @@
 """The lane stream: every target of the documents exactly once an epoch, in order, for any number of workers."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,10 +79,13 @@ def test_each_epoch_and_each_seed_has_its_own_order():
     assert epoch_of(unshuffled)[1].tolist() == epoch_of(unshuffled)[1].tolist()
 
 
-@given(documents=DOCUMENTS, window=SIZES, shuffle=st.booleans(), fresh=st.booleans())
-def test_any_number_of_ranks_sees_the_same_lanes(documents, window, shuffle, fresh):
+JITTER = st.sampled_from([0.0, 1.5])
+
+
+@given(documents=DOCUMENTS, window=SIZES, shuffle=st.booleans(), fresh=st.booleans(), jitter=JITTER)
+def test_any_number_of_ranks_sees_the_same_lanes(documents, window, shuffle, fresh, jitter):
     table = table_of(documents)
-    options = {"num_lanes": 4, "window": window, "shuffle": shuffle, "fresh": fresh}
+    options = {"num_lanes": 4, "window": window, "shuffle": shuffle, "fresh": fresh, "jitter": jitter}
     whole = stream_of(table, **options)
     for world_size in (2, 4):
         alone = stream_of(table, **options)
@@ -95,10 +99,10 @@ def test_any_number_of_ranks_sees_the_same_lanes(documents, window, shuffle, fre
         assert all(stream.state() == alone.state() for stream in ranks)
 
 
-@given(documents=DOCUMENTS, steps=st.integers(0, 12), shuffle=st.booleans(), data=st.data())
-def test_restored_anywhere_it_goes_on_as_if_nothing_had_happened(documents, steps, shuffle, data):
-    table = table_of(documents)
-    undisturbed, other = stream_of(table, shuffle=shuffle, seed=5), stream_of(table, shuffle=shuffle, seed=5)
+@given(documents=DOCUMENTS, steps=st.integers(0, 12), shuffle=st.booleans(), jitter=JITTER, data=st.data())
+def test_restored_anywhere_it_goes_on_as_if_nothing_had_happened(documents, steps, shuffle, jitter, data):
+    table, options = table_of(documents), {"shuffle": shuffle, "jitter": jitter, "seed": 5}
+    undisturbed, other = stream_of(table, **options), stream_of(table, **options)
     for _ in range(steps):
         undisturbed.next()
     for _ in range(data.draw(st.integers(0, 12))):
@@ -108,6 +112,7 @@ def test_restored_anywhere_it_goes_on_as_if_nothing_had_happened(documents, step
         expected, found = undisturbed.next(), other.next()
         assert all(torch.equal(getattr(expected, n), getattr(found, n)) for n in ("inputs", "targets", "mask", "fresh"))
         assert (other.epoch, other.state()) == (undisturbed.epoch, undisturbed.state())
+        assert other.learning_rate_factor == undisturbed.learning_rate_factor
 
 
 @given(documents=DOCUMENTS, num_lanes=SIZES, window=SIZES)
@@ -141,3 +146,59 @@ def test_a_small_example_by_hand():
     assert (stream.epoch, stream.state()) == (0, {"epoch": 0, "position": 3})
     assert stream.next().inputs.tolist() == first.inputs.tolist()
     assert stream.epoch == 1
+
+
+def test_two_ranks_then_one_then_four_read_what_one_would_have_read():
+    table = table_of([[number] * (number % 7) for number in range(3, 90)])
+    options = {"num_lanes": 8, "window": 4, "shuffle": True, "jitter": 1.5, "seed": 2}
+    alone, state = stream_of(table, **options), {"epoch": 0, "position": 0}
+    for world_size, steps in [(2, 5), (1, 6), (4, 30)]:  # the last goes far into a second epoch
+        ranks = [stream_of(table, **options, rank=rank, world_size=world_size) for rank in range(world_size)]
+        for rank in ranks:
+            rank.restore(state)
+        for _ in range(steps):
+            parts = torch.stack([rank.next().targets for rank in ranks], dim=1)
+            assert torch.equal(parts.flatten(0, 1), alone.next().targets)
+        state = ranks[0].state()
+    assert state["epoch"] >= 1
+
+
+WINDOW, JITTERED = 40, 3.0
+
+
+def jittered(seed=0):
+    table = table_of([[3 + number % 50 for number in range(60_000)]])
+    return stream_of(table, num_lanes=1, window=WINDOW, jitter=JITTERED, seed=seed)
+
+
+def lengths_of(stream):
+    """Of the windows of one epoch, and the factors that came with them."""
+    lengths, factors = [], []
+    while sum(lengths) < 60_001:
+        lengths.append(stream.next().inputs.shape[1])
+        factors.append(stream.learning_rate_factor)
+    return np.array(lengths), np.array(factors)
+
+
+def test_jittered_windows_are_random_around_the_window_and_around_half_of_it():
+    lengths, factors = lengths_of(jittered())
+    assert sum(lengths) == 60_001  # all targets, once
+    np.testing.assert_array_equal(factors[:-1], lengths[:-1] / WINDOW)
+    short = lengths[:-1] < 0.75 * WINDOW
+    assert 0.03 < short.mean() < 0.07  # 5 % of 1,500: a standard deviation is 0.6 %
+    for part, mean in [(lengths[:-1][~short], WINDOW), (lengths[:-1][short], WINDOW / 2)]:
+        assert abs(part.mean() - mean) < 1.5
+        assert abs(part.std() - JITTERED) < 1.0
+    assert len(lengths) == pytest.approx(jittered().steps_per_epoch, rel=0.01)
+
+
+def test_each_epoch_and_each_seed_has_its_own_jitter():
+    stream = jittered()
+    found = [tuple(lengths_of(stream)[0]), tuple(lengths_of(stream)[0]), tuple(lengths_of(jittered(seed=1))[0])]
+    assert len(set(found)) == 3
+    assert found[0] == tuple(lengths_of(jittered())[0])
+
+
+def test_no_jittered_window_is_empty():
+    stream = stream_of(table_of([[3] * 500]), num_lanes=1, window=2, jitter=10.0)
+    assert all(stream.next().inputs.shape[1] >= 1 for _ in range(300))

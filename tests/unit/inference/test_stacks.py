@@ -15,7 +15,8 @@ from rnnlm.nn.layers.feed_forward import FeedForwardConfig
 from rnnlm.nn.layers.residual import ResidualConfig
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.tasks.base import TaskConfig
-from rnnlm.tasks.language_model import LanesConfig, LanguageModelConfig
+from rnnlm.tasks.batching import LanesConfig
+from rnnlm.tasks.language_model import LanguageModelConfig
 from tests.corpora import DoubleTask, random_documents, save_tiny, sentences, token_table, words_tokenizer
 from tests.layers import CAUSAL, CELL_CONFIGS, CONFIGS, SIZE
 

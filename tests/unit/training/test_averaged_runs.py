@@ -7,7 +7,7 @@ import torch
 from rnnlm.checkpoint import load_checkpoint
 from rnnlm.errors import TerminatedError
 from rnnlm.storage import open_location
-from rnnlm.tasks.language_model import LanesConfig
+from rnnlm.tasks.batching import LanesConfig
 from rnnlm.training.averaging import EMAConfig, NoAveragingConfig, NTASGDConfig
 from rnnlm.training.loop import train
 from rnnlm.training.metrics import METRICS, read_metrics

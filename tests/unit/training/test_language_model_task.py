@@ -5,7 +5,7 @@ import torch
 
 from rnnlm.data.tokens import TokenTable
 from rnnlm.tasks import language_model
-from rnnlm.tasks.language_model import LanesConfig
+from rnnlm.tasks.batching import LanesConfig
 from tests.corpora import CELLS, sentences, tiny_task, token_table, words_tokenizer
 from tests.reference import logprobs_naively, stream_positions
 

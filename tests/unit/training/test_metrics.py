@@ -11,8 +11,8 @@ def row(step, kind="train"):
     return {"kind": kind, "step": step, "nll": step / 3}
 
 
-def log_of(folder):
-    return MetricsLog(folder, NoTrackerConfig().open(folder))
+def log_of(folder, step=0):
+    return MetricsLog(folder, NoTrackerConfig().open(folder), step)
 
 
 def test_rows_come_back_to_the_bit(tmp_path):
@@ -31,8 +31,7 @@ def test_after_a_resume_rows_past_the_checkpoint_are_gone(tmp_path):
         first.log(row(step))
         first.log(row(step, "valid"))
     first.close()
-    second = log_of(folder)
-    second.resume(2)
+    second = log_of(folder, step=2)
     second.log(row(3))
     second.close()
     assert [(r["step"], r["kind"]) for r in read_metrics(folder.join(METRICS))] == [
@@ -45,9 +44,7 @@ def test_after_a_resume_rows_past_the_checkpoint_are_gone(tmp_path):
 
 
 def test_a_resume_without_a_file_begins_anew(tmp_path):
-    log = log_of(open_location(str(tmp_path)))
-    log.resume(7)
-    assert log.rows == []
+    assert log_of(open_location(str(tmp_path)), step=7).rows == []
 
 
 def test_a_tracker_sees_every_row_and_is_closed(tmp_path):
