@@ -24,6 +24,7 @@ REACH = {  # positions seen, the own counted; all others see everything before
     "feed_forward-narrow": 1,
     "highway-of-feed_forward": 1,
     "layer_norm": 1,
+    "projection": 1,
 }
 AROUND = {"attention_both_ways-short": (1, 1), "convolution_both_ways": (2, 2), "convolution_both_ways-even": (0, 1)}
 
