@@ -28,7 +28,10 @@ class TokenizerConfig:
 
 
 class Tokenizer(ABC):
-    """Token ids are 0 to `vocab_size` - 1. `bos_id` starts a sequence and is never predicted, `eos_id` ends it."""
+    """Token ids are 0 to `vocab_size` - 1. `bos_id` starts a sequence and is never predicted, `eos_id` ends it.
+
+    `unk_id` stands for what the vocabulary lacks, and is -1 where nothing is unknown.
+    """
 
     kind: str
     vocab_size: int

@@ -3,6 +3,7 @@
 import json
 
 from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, Tokenizer
+from rnnlm.data.tokenizers.bytes import BytesTokenizer
 from rnnlm.data.tokenizers.chars import CharsTokenizer
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from rnnlm.data.tokenizers.words import WordsTokenizer
@@ -31,6 +32,8 @@ def load_tokenizer(folder: Location) -> Tokenizer:
 def _make(kind: str, content: bytes, folder: Location) -> Tokenizer:
     if kind == SentencePieceTokenizer.kind:
         return SentencePieceTokenizer(content)
+    if kind == BytesTokenizer.kind:
+        return BytesTokenizer(content)
     try:
         if kind == WordsTokenizer.kind:
             return WordsTokenizer(content.decode().split("\n")[:-1])
