@@ -4,7 +4,6 @@ python -m jobs.evaluate scored=outputs/scored run=outputs/model group_by=kind ou
 python -m jobs.evaluate checkpoint=outputs/model tokens=outputs/tokens/test output=outputs/report
 """
 
-import math
 import os
 import platform
 from typing import Any
@@ -20,13 +19,13 @@ from jobs.app import run_job
 from jobs.schemas import EvaluateJob
 from rnnlm.checkpoint import load_checkpoint
 from rnnlm.data.files import expand_paths
-from rnnlm.data.tokens import read_token_table
 from rnnlm.errors import DataError, Place
 from rnnlm.evaluation.baselines import measure_baselines
 from rnnlm.evaluation.perplexity import evaluate_scored
 from rnnlm.evaluation.plots import check_installed
-from rnnlm.evaluation.report import ReportInputs, Sample, StreamResult, write_report
+from rnnlm.evaluation.report import ReportInputs, Sample, write_report
 from rnnlm.evaluation.scored import ScoredColumns, open_scored
+from rnnlm.evaluation.stream import StreamResult, evaluate_stream
 from rnnlm.storage import open_location
 from rnnlm.training.metrics import METRICS, read_metrics
 
@@ -49,14 +48,15 @@ def evaluate(job: EvaluateJob) -> None:
         total = inputs.evaluation.total
         print(
             f"evaluate: {total.rows:,} rows ({total.errors:,} with an error), {total.tokens:,} tokens, "
-            f"perplexity {_figure(total.token_perplexity, 2)} a token, "
+            f"perplexity {_figure(total.token_perplexity, 2)} a token, {_figure(total.word_perplexity, 2)} a word, "
             f"{_figure(total.bits_per_byte, 4)} bits per byte, {_figure(total.bits_per_char, 4)} bits per character"
         )
     if inputs.stream is not None:
-        stream = inputs.stream
+        stream, total = inputs.stream, inputs.stream.totals
         print(
-            f"evaluate: stream of {stream.targets:,} targets, {stream.nll:.4f} nats each, "
-            f"perplexity {stream.perplexity:.2f}"
+            f"evaluate: stream of {total.tokens:,} targets, {stream.nll:.4f} nats each, "
+            f"perplexity {stream.perplexity:.2f} a token, {_figure(total.word_perplexity, 2)} a word, "
+            f"{_figure(total.bits_per_byte, 4)} bits per byte, {_figure(total.bits_per_char, 4)} bits per character"
         )
     print(f"output: {job.output}/report.html")
 
@@ -92,11 +92,7 @@ def _stream(job: EvaluateJob) -> StreamResult:
     assert job.checkpoint is not None
     assert job.tokens is not None
     torch.set_num_threads(os.cpu_count() or 1)
-    checkpoint = load_checkpoint(job.checkpoint)
-    table = read_token_table(job.tokens, checkpoint.tokenizer)
-    loss = checkpoint.task.validate(checkpoint.model, table, checkpoint.tokenizer, num_lanes=job.lanes)
-    nll = loss.nll.item() / loss.num_targets
-    return StreamResult(job.tokens, loss.num_targets, job.lanes, nll, math.exp(min(nll, 700.0)))
+    return evaluate_stream(load_checkpoint(job.checkpoint), job.tokens, lanes=job.lanes)
 
 
 def _samples(path: str) -> list[Sample]:

@@ -213,7 +213,7 @@ class EvaluateJob:
     scored: str | None = None
     "Scored data: the output of jobs.score, or any Parquet with logprob and num_tokens."
     text_column: str | None = "text"
-    "Column of the scored text; with null there are no figures a byte or a character."
+    "Column of the scored text; with null there are no figures a byte, a character or a white-space word."
     group_by: str | None = None
     "Column to break the figures down by."
     id_column: str | None = None

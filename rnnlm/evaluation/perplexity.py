@@ -1,6 +1,7 @@
 """Perplexity, bits per byte and their like, from the log-probabilities of rows; one pass in bounded memory.
 
-    perplexity a token      exp(-sum logprob / sum num_tokens)           ends of sequence counted
+    nats a token            -sum logprob / sum num_tokens                ends of sequence counted
+    perplexity a token      exp(nats a token)
     perplexity a word       exp(-sum logprob / (words + rows))           white-space words; each row's end counts as one
     bits per byte           -sum logprob / ln 2 / UTF-8 bytes
     bits per character      -sum logprob / ln 2 / characters
@@ -46,11 +47,19 @@ class Totals:
         return self.rows - self.errors
 
     @property
+    def nats_per_token(self) -> float | None:
+        return -self.logprob / self.tokens if self.tokens else None
+
+    @property
     def token_perplexity(self) -> float | None:
         return _exp(-self.logprob, self.tokens)
 
     @property
     def word_perplexity(self) -> float | None:
+        """exp(nll / words): words are what white space separates, and the end of each row is one more.
+
+        Where tokens are such words, this is `token_perplexity`.
+        """
         return _exp(-self.logprob, self.words + self.scored_rows) if self.words else None
 
     @property

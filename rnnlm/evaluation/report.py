@@ -11,6 +11,7 @@ from rnnlm.evaluation import plots
 from rnnlm.evaluation.baselines import Baselines
 from rnnlm.evaluation.page import figure, render_page, table_cell
 from rnnlm.evaluation.perplexity import Evaluation, Totals
+from rnnlm.evaluation.stream import StreamResult
 from rnnlm.storage import Location
 
 MAX_TABLE_GROUPS = 40  # of the page; report.json has them all
@@ -26,17 +27,6 @@ class Sample:
     logprob: float
     num_tokens: int
     finish_reason: str
-
-
-@dataclass(frozen=True)
-class StreamResult:
-    """Perplexity over a token table read as one stream with carried state."""
-
-    table: str
-    targets: int
-    lanes: int
-    nll: float  # nats a target
-    perplexity: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
         "total": _figures(evaluation.total) if evaluation else None,
         "groups": {name: _figures(totals) for name, totals in evaluation.groups.items()} if evaluation else {},
         "baselines_bits_per_byte": asdict(inputs.baselines) if inputs.baselines else None,
-        "stream": asdict(inputs.stream) if inputs.stream else None,
+        "stream": inputs.stream.figures() if inputs.stream else None,
         "training": _training(inputs.metrics),
         "most_surprising": [asdict(row) for row in evaluation.most_surprising] if evaluation else [],
         "least_surprising": [asdict(row) for row in evaluation.least_surprising] if evaluation else [],
@@ -89,6 +79,7 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
 def _figures(totals: Totals) -> dict[str, Any]:
     return {
         **asdict(totals),
+        "nats_per_token": totals.nats_per_token,
         "token_perplexity": totals.token_perplexity,
         "word_perplexity": totals.word_perplexity,
         "bits_per_byte": totals.bits_per_byte,
@@ -137,6 +128,7 @@ def _html(inputs: ReportInputs, content: dict[str, Any]) -> str:
         max_samples=MAX_SAMPLES,
         sentences={
             "rows": _rows_sentence(inputs.evaluation.total) if inputs.evaluation else "",
+            "comparable": _comparable_sentence(inputs.stream.totals) if inputs.stream else "",
             "training": _training_sentence(content["training"]),
             "scoring": _scoring_sentence(inputs.scoring or {}),
         },
@@ -164,6 +156,19 @@ def _rows_sentence(totals: Totals) -> str:
     if totals.nulls:
         parts.append(f"{totals.nulls:,} without a score and without a reason")
     return f"Rows: {' + '.join(parts)} = {totals.rows:,}."
+
+
+def _comparable_sentence(totals: Totals) -> str:
+    """The figures that compare models with different tokenizers."""
+    if totals.word_perplexity is None:
+        return ""
+    text = f"Perplexity a word {figure(totals.word_perplexity)} over {totals.words:,} white-space words and "
+    text += f"{totals.scored_rows:,} ends of documents"
+    if totals.bits_per_byte is not None:
+        text += f"; {totals.bits_per_byte:.4f} bits per byte of {totals.num_bytes:,}"
+    if totals.bits_per_char is not None:
+        return f"{text}; {totals.bits_per_char:.4f} bits per character of {totals.chars:,}."
+    return f"{text}; characters are unknown, since the tokens do not hold the text to the byte."
 
 
 def _training_sentence(training: Mapping[str, Any] | None) -> str:
@@ -208,8 +213,9 @@ def _markdown(inputs: ReportInputs, content: dict[str, Any]) -> str:
         paragraphs.append(f"Baselines, bits per byte: {figures}; flattered, see report.html.")
     if inputs.stream:
         stream = inputs.stream
-        figures = f"{stream.targets:,} targets, {stream.nll:.4f} nats each, {stream.lanes} lane(s)"
+        figures = f"{stream.totals.tokens:,} targets, {stream.nll:.4f} nats each, {stream.lanes} lane(s)"
         paragraphs.append(f"Stream perplexity of {stream.table}: {stream.perplexity:.2f} ({figures}).")
+        paragraphs.append(_comparable_sentence(stream.totals))
     if content["training"]:
         paragraphs.append(f"Training: {_training_sentence(content['training'])}")
     paragraphs.append(_scoring_sentence(inputs.scoring or {}))

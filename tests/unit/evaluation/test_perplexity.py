@@ -39,6 +39,7 @@ def test_figures_by_hand(tmp_path, table):
     total = found.total
     assert (total.rows, total.errors, total.nulls, total.tokens) == (4, 1, 0, 6)
     assert (total.num_bytes, total.chars, total.words) == (9 + 5, 9 + 4, 3)
+    assert total.nats_per_token == pytest.approx(13 / 6, rel=ROUNDING)
     assert total.token_perplexity == pytest.approx(math.exp(13 / 6), rel=ROUNDING)
     assert total.word_perplexity == pytest.approx(math.exp(13 / (3 + 3)), rel=ROUNDING)  # three rows have an end
     assert total.bits_per_byte == pytest.approx(13 / math.log(2) / 14, rel=ROUNDING)

@@ -13,11 +13,13 @@ from rnnlm.errors import EnvironmentFailure
 from rnnlm.evaluation.baselines import Baselines
 from rnnlm.evaluation.perplexity import HISTOGRAM_EDGES, Evaluation, Totals, evaluate_scored
 from rnnlm.evaluation.plots import thin
-from rnnlm.evaluation.report import ReportInputs, Sample, StreamResult, write_report
+from rnnlm.evaluation.report import ReportInputs, Sample, write_report
 from rnnlm.evaluation.scored import ScoredColumns
+from rnnlm.evaluation.stream import StreamResult
 from rnnlm.storage import open_location
 
 MAX_BYTES = 3_000_000  # small enough to send around
+STREAM = Totals(rows=34, logprob=-4.0 * 1234, tokens=1234, num_bytes=5000, chars=4000, words=800)
 EVIL = "<script>alert('x')</script> & more " * 4
 
 
@@ -54,7 +56,7 @@ def full(tmp_path):
         title="A <b>title</b>",
         evaluation=evaluate_scored(str(tmp_path), ScoredColumns(group="kind", id="id")),
         baselines=Baselines(order0=4.5, gzip=2.5, xz=2.25),
-        stream=StreamResult("tokens/test", 1234, 1, 4.0, 54.6),
+        stream=StreamResult("tokens/test", 1, STREAM),
         metrics=[*train, *valid],
         scoring={
             "tokens": 6000,
@@ -109,11 +111,21 @@ def test_the_three_files_say_the_same(full, tmp_path):
     for text in (html, markdown):
         assert f"{bits:.3f}" in text
         assert "54.60" in text
+        assert "Perplexity a word 371.84 over 800 white-space words and 34 ends of documents" in text
+        assert "1.4242 bits per byte of 5,000; 1.7803 bits per character of 4,000." in text
         assert "prose" in text
     assert "near duplicate" in html
     assert "78" in html
     assert "297 ok + 2 null + 1 with an error = 300" in html
     assert "(estimated beforehand: 2.0 s)" in html
+
+
+def test_a_stream_says_what_it_cannot_say(tmp_path):
+    stream = StreamResult("tokens/test", 1, replace(STREAM, num_bytes=0, chars=0))
+    html, markdown, content = pages(ReportInputs(title="Words", stream=stream), tmp_path / "report")
+    assert json.loads(content)["stream"]["bits_per_byte"] is None
+    for text in (html, markdown):
+        assert "ends of documents; characters are unknown, since the tokens do not hold the text to the byte." in text
 
 
 def test_what_is_missing_is_left_out(tmp_path):
