@@ -114,7 +114,7 @@ def run(cell: str, corpus: Path, arguments: argparse.Namespace) -> Result:
         tokens=trained[-1]["tokens"],
         epochs=trained[-1]["tokens"] / table_of(corpus, "train").num_targets,
         valid_curve=curve,
-        test_bits_per_byte=report["bits_per_byte"],
+        test_bits_per_byte=report["stream"]["bits_per_byte"],
     )
 
 
