@@ -10,6 +10,7 @@ from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.tokenizers import TokenizerConfig
 from rnnlm.decoding.base import DecodingConfig
 from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
+from rnnlm.ngram.config import NGramConfig
 from rnnlm.training.metrics import TrackerConfig
 from rnnlm.training.settings import TrainingConfig
 
@@ -112,6 +113,20 @@ class TrainJob(TrainingConfig):
     "Where to train; auto takes a GPU if there is one."
     address: str | None = None
     "Address of a Ray cluster; null joins the one that runs here, or starts one."
+
+
+@config
+class TrainNgramJob(NGramConfig):
+    """python -m jobs.train_ngram: count an n-gram model over a token table."""
+
+    tokens: str
+    "Token table to learn from."
+    valid_tokens: str | None = None
+    "Token table to measure the perplexity of; null measures none."
+    tokenizer_path: str
+    "Folder of the tokenizer the tables were made with."
+    output: str
+    "Folder for the model, its tokenizer and its card."
 
 
 @config
