@@ -17,6 +17,8 @@ def torch_module(cell: FusedCell) -> nn.RNNBase:
     """A new module of torch's with the cell's weights: nn.RNN, nn.GRU or nn.LSTM."""
     found = cell.fused
     options = {"nonlinearity": found.nonlinearity} if isinstance(found, nn.RNN) else {}
+    if found.proj_size:
+        options["proj_size"] = found.proj_size
     module = type(found)(found.input_size, found.hidden_size, batch_first=True, **options)
     module.load_state_dict(found.state_dict())
     return module.to(next(found.parameters()).dtype)

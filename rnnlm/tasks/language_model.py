@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rnnlm.config import PlacedError, config, join_path
+from rnnlm.data.cooccurrence import cooccurrence_vectors
 from rnnlm.data.stream import LaneStream, Window
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokens import TokenTable
@@ -52,6 +53,8 @@ class LanguageModelConfig(TaskConfig):
     "No E: the one-hot vector of a token goes straight into the W of the first layer, a cell."
     pretrained_vectors: str | None = None
     "Text file of word vectors (word2vec, GloVe) that E starts from where it has the word; null draws all of E."
+    cooccurrence_window: int | None = Field(default=None, ge=1)
+    "Start E from which tokens stand within so many of one another in the training data; null draws it. Takes seconds."
     softmax: SoftmaxConfig = Field(default_factory=FullSoftmaxConfig)
     "The output layer."
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -113,6 +116,10 @@ class LanguageModelConfig(TaskConfig):
             raise PlacedError(
                 "one_hot_input", "there is no embedding matrix for task.pretrained_vectors; leave out one of the two"
             )
+        if self.cooccurrence_window is not None:
+            raise PlacedError(
+                "one_hot_input", "there is no embedding matrix for task.cooccurrence_window; leave out one of the two"
+            )
         place, first = next(self.inner_layers())
         if not isinstance(first, CellConfig):
             raise PlacedError(
@@ -164,6 +171,19 @@ class LanguageModelConfig(TaskConfig):
         counts = np.bincount(table.tokens, minlength=model.vocab_size)
         counts[tokenizer.eos_id] += table.num_documents  # what a table leaves out, the stream puts in
         model.softmax.prepare(counts)
+        if self.cooccurrence_window is not None:
+            assert isinstance(model.embedding, nn.Embedding)
+            vectors = cooccurrence_vectors(
+                table,
+                vocab_size=model.vocab_size,
+                eos_id=tokenizer.eos_id,
+                size=self.embedding_size,
+                window=self.cooccurrence_window,
+            )
+            with torch.no_grad():
+                # Unit vectors, as long as those that are drawn; tokens that stand next to nothing keep theirs.
+                weight = model.embedding.weight
+                weight.copy_(torch.where(vectors.any(1, keepdim=True), vectors, weight.cpu()))
         if self.pretrained_vectors is not None:
             assert isinstance(model.embedding, nn.Embedding)
             load_vectors(self.pretrained_vectors, model.embedding.weight, tokenizer)

@@ -89,7 +89,6 @@ class _Run:
         self.device = device
         seed_torch(settings.seed, "initial weights")
         model = settings.task.build_model(data.tokenizer.vocab_size).to(device)
-        world.broadcast(model)
         seed_torch(settings.seed, "dropout", world.rank)
         stream = settings.task.open_stream(
             data.train,
@@ -120,6 +119,7 @@ class _Run:
             self.settings.task.prepare(self.now.model, self.data.train, self.data.tokenizer)
             if init_from is not None:
                 take_weights(self.now.model, init_from)
+            self.world.broadcast(self.now.model)  # another machine may have rounded differently
         self.now.averager = self.settings.averaging.build(self.now.model)  # begins with the weights as prepared
         if fresh:
             return

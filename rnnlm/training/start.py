@@ -14,7 +14,8 @@ from rnnlm.tasks.base import TaskConfig
 IDENTITY = "run.json"
 TRAINING_ONLY = {
     "dropout", "input_dropout", "layer_dropout", "word_dropout", "variational_dropout", "weight_drop", "zoneout",
-    "activation_penalty", "slowness_penalty", "recompute_steps", "pretrained_vectors", "forget_bias", "memory_steps",
+    "activation_penalty", "slowness_penalty", "recompute_steps", "pretrained_vectors", "cooccurrence_window",
+    "forget_bias", "memory_steps",
 }  # fmt: skip
 "Fields of a task, anywhere inside it, that change how weights are found and not what they mean."
 

@@ -10,7 +10,7 @@ from rnnlm.nn.packing import Packing
 from tests.layers import AHEAD, CAUSAL, CELL_CONFIGS, CONFIGS, FILES, SIZE
 
 ROWS, STEPS = 3, 7
-FLOAT32_ROUNDING = 3e-6  # products of other shapes add up in another order; values are around 1
+FLOAT32_ROUNDING = 1e-5  # products of other shapes add up in another order; values are around 1, normalisation enlarges
 LENGTHS = [7, 7, 5, 4, 4, 1]  # of packed rows
 
 

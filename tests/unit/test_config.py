@@ -95,7 +95,9 @@ def _instances(draw, cls):
         if fields["one_hot_input"] or fields["layers"] is not None:
             fields["softmax"] = dataclasses.replace(fields["softmax"], tied=False)
         if fields["one_hot_input"]:
-            fields["pretrained_vectors"] = None
+            fields["pretrained_vectors"] = fields["cooccurrence_window"] = None
+    if "fallback_discounts" in fields:
+        fields["fallback_discounts"] = [draw(st.floats(0.0, count)) for count in (1.0, 2.0, 3.0)]
     state = random.getstate()  # the run-time check of annotations looks at random items of lists
     try:
         return cls(**fields)

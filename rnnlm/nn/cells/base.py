@@ -7,6 +7,7 @@ decays element by element have no U; their steps can be computed in parallel.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -34,6 +35,12 @@ class DenseCellConfig(CellConfig):
 
     weight_drop: float = Field(default=0.0, ge=0.0, lt=1.0)
     "Share of the recurrent weights U left out in training, drawn once a window (Merity, Keskar & Socher 2018)."
+
+
+def drawn(hidden_size: int, *shape: int) -> nn.Parameter:
+    """A parameter that starts as torch's recurrent modules start theirs: uniform within 1/sqrt(H) of 0."""
+    bound = hidden_size**-0.5
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
 
 class Cell(Layer):
@@ -86,7 +93,7 @@ class FusedCell(DenseCell):
     def __init__(self, fused: nn.RNNBase, state_sizes: tuple[int, ...], *, weight_drop: float) -> None:
         super().__init__(
             fused.input_size,
-            fused.hidden_size,
+            fused.proj_size or fused.hidden_size,
             state_sizes,
             recurrent_names=("fused.weight_hh_l0",),
             weight_drop=weight_drop,
@@ -95,7 +102,7 @@ class FusedCell(DenseCell):
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """W, U (thinned out in training with weight drop), the bias beside W and the bias beside U."""
-        input_weight, _, input_bias, recurrent_bias = self.fused.all_weights[0]
+        input_weight, _, input_bias, recurrent_bias = self.fused.all_weights[0][:4]  # a fifth projects the outputs
         return input_weight, self.matrix("fused.weight_hh_l0"), input_bias, recurrent_bias
 
     def project_one_hot(self, tokens: PackedTokens, scales: PackedScales) -> Projected:

@@ -4,10 +4,23 @@
     c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
     h_t = sigmoid(o) * tanh(c_t)
 
-Names and layout of the weights are those of torch.nn.LSTM, which also gives the fused kernel. The forget gate's bias
-starts at 1, so that memory is kept until the network learns to drop it (Jozefowicz, Zaremba & Sutskever 2015, 4.2).
-Where dependencies of a known length matter, `memory_steps` spreads the cells' time constants up to it ("chrono
-initialisation", Tallec & Ollivier 2018, equation 16): b_f = log(U(1, memory_steps - 1)), b_i = -b_f.
+The forget gate's bias starts at 1, so that memory is kept until the network learns to drop it (Jozefowicz, Zaremba &
+Sutskever 2015, 4.2); `memory_steps` is the other way to begin (`gated.py`). Three options, in any combination:
+
+peepholes (Gers & Schmidhuber 2000): the gates see the memory, element by element. p_i, p_f, p_o are vectors of H.
+
+    i + p_i * c_{t-1}    f + p_f * c_{t-1}    o + p_o * c_t      in place of i, f, o
+
+coupled gates (CIFG; Greff et al. 2017): what is written is what was forgotten; there is no block i in W, U and b.
+
+    c_t = sigmoid(f) * c_{t-1} + (1 - sigmoid(f)) * tanh(g)
+
+projection (Sak, Senior & Beaufays 2014): the outputs and the recurrent state have a size P below H; the memory keeps H.
+
+    h_t = R (sigmoid(o) * tanh(c_t))         R is P x H, U has P columns
+
+Without peepholes and coupled gates, names and layout of the weights are those of torch.nn.LSTM, which also gives the
+fused kernel; it calls the projection proj_size.
 """
 
 import torch
@@ -16,44 +29,48 @@ from pydantic import Field
 from torch import nn
 
 from rnnlm.config import config
-from rnnlm.nn.cells.base import DenseCellConfig, FusedCell
-from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
+from rnnlm.nn.cells.base import FusedCell, drawn
+from rnnlm.nn.cells.gated import GatedCell, GatedConfig, begin_gates, remember
+from rnnlm.nn.layer import Layer
+from rnnlm.types import LayerInputs, LayerOutputs, PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
 @config
-class LSTMConfig(DenseCellConfig):
+class LSTMConfig(GatedConfig):
     """Long short-term memory."""
 
-    forget_bias: float = 1.0
-    "What the forget gate's bias starts at."
-    memory_steps: int | None = Field(default=None, ge=3)
-    "Longest dependency, in steps, that the gates' biases are spread over at the start; takes the place of forget_bias."
+    peepholes: bool = False
+    "Let the gates see the memory c. About half as fast in training: torch has no kernel for it."
+    coupled_gates: bool = False
+    "Write as much as is forgotten, i = 1 - f: a quarter fewer weights, yet slower in training, as above."
+    projection_size: int | None = Field(default=None, ge=1)
+    "Size P of outputs and recurrent state, below `hidden_size`; null for no projection."
 
-    def build(self, input_size: int) -> "LSTM":
-        cell = LSTM(input_size, self.hidden_size, self.forget_bias, weight_drop=self.weight_drop)
-        if self.memory_steps is not None:
-            cell.spread_memory(self.memory_steps)
-        return cell
+    def __post_init__(self) -> None:
+        if self.projection_size is not None and self.projection_size >= self.hidden_size:
+            raise ValueError(
+                f"projection_size ({self.projection_size}) must be smaller than hidden_size ({self.hidden_size}); "
+                "null leaves the projection out"
+            )
+
+    def output_size(self, input_size: int) -> int:
+        return self.projection_size or super().output_size(input_size)
+
+    def build(self, input_size: int) -> "LSTM | PeepholeLSTM":
+        if self.peepholes or self.coupled_gates:
+            return PeepholeLSTM(input_size, self)
+        return LSTM(input_size, self)
 
 
 class LSTM(FusedCell):
-    """State: (h, c)."""
+    """State: (h, c). R is `fused.weight_hr_l0`."""
 
-    def __init__(self, input_size: int, hidden_size: int, forget_bias: float, *, weight_drop: float) -> None:
-        fused = nn.LSTM(input_size, hidden_size, batch_first=True)
-        super().__init__(fused, (hidden_size, hidden_size), weight_drop=weight_drop)
+    def __init__(self, input_size: int, options: LSTMConfig) -> None:
+        hidden_size, projection_size = options.hidden_size, options.projection_size
+        fused = nn.LSTM(input_size, hidden_size, batch_first=True, proj_size=projection_size or 0)
+        super().__init__(fused, (projection_size or hidden_size, hidden_size), weight_drop=options.weight_drop)
         _, _, input_bias, recurrent_bias = self.weights()
-        with torch.no_grad():
-            input_bias[hidden_size : 2 * hidden_size] = forget_bias
-            recurrent_bias[hidden_size : 2 * hidden_size] = 0.0
-
-    def spread_memory(self, steps: int) -> None:
-        """Biases of the gates by chrono initialisation."""
-        _, _, input_bias, recurrent_bias = self.weights()
-        with torch.no_grad():
-            keep = torch.empty(self.output_size).uniform_(1.0, steps - 1.0).log()
-            input_bias[: 2 * self.output_size] = torch.cat([-keep, keep])
-            recurrent_bias[: 2 * self.output_size] = 0.0
+        begin_gates(input_bias, "ifgo", options, beside=recurrent_bias)
 
     def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, recurrent_bias = self.weights()
@@ -63,7 +80,42 @@ class LSTM(FusedCell):
         hidden, cell = state
         _, recurrent_weight, _, _ = self.weights()
         gates = torch.addmm(projected, hidden, recurrent_weight.t())
-        write, keep, candidate, read = gates.chunk(4, dim=1)
-        cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), candidate.tanh())
-        hidden = read.sigmoid() * cell.tanh()
+        hidden, cell = remember(gates, cell)
+        if self.fused.proj_size:
+            hidden = F.linear(hidden, self.get_parameter("fused.weight_hr_l0"))
         return hidden, (hidden, cell)
+
+    def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
+        # On a CPU torch has no kernel for a projection: it warns, and takes as long as step after step does here.
+        if self.fused.proj_size and inputs.device.type == "cpu":
+            return Layer.forward(self, inputs, state)
+        return super().forward(inputs, state)
+
+
+class PeepholeLSTM(GatedCell):
+    """The LSTM with peepholes or coupled gates. State: (h, c). p_f, p_o and p_i are the rows of `peepholes`."""
+
+    def __init__(self, input_size: int, options: LSTMConfig) -> None:
+        hidden_size, projection_size = options.hidden_size, options.projection_size
+        super().__init__(input_size, options, gates="fgo" if options.coupled_gates else "ifgo")
+        self.coupled = options.coupled_gates
+        self.peepholes = drawn(hidden_size, 2 if self.coupled else 3, hidden_size) if options.peepholes else None
+        self.projection = drawn(hidden_size, projection_size, hidden_size) if projection_size else None
+
+    def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
+        hidden, cell = state
+        blocks = torch.addmm(projected, hidden, self.matrix("recurrent_weight").t()).split(self.hidden_size, dim=1)
+        keep, candidate, read = blocks[-3:]
+        if self.peepholes is not None:
+            keep = torch.addcmul(keep, self.peepholes[0], cell)
+        if self.coupled:
+            new_cell = torch.lerp(candidate.tanh(), cell, keep.sigmoid())
+        else:
+            write = blocks[0] if self.peepholes is None else torch.addcmul(blocks[0], self.peepholes[2], cell)
+            new_cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), candidate.tanh())
+        if self.peepholes is not None:
+            read = torch.addcmul(read, self.peepholes[1], new_cell)
+        hidden = read.sigmoid() * new_cell.tanh()
+        if self.projection is not None:
+            hidden = F.linear(hidden, self.projection)
+        return hidden, (hidden, new_cell)

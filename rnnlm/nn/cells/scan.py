@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnlm.nn.cells.base import Cell
 from rnnlm.nn.linear_scan import linear_scan
-from rnnlm.types import LayerInputs, LayerOutputs, Parts, ProjectedStep, State, StepOutputs
+from rnnlm.types import LayerInputs, LayerOutputs, Parts, ProjectedSequence, ProjectedStep, State, StepOutputs
 
 
 class ScanCell(Cell):
@@ -46,6 +46,9 @@ class ScanCell(Cell):
 
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
         return self.run(self.parts(inputs), state)
+
+    def advance_sequence(self, projected: ProjectedSequence, state: State) -> tuple[LayerOutputs, State]:
+        return self.run(torch.split(projected, list(self.part_sizes), dim=-1), state)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         return self.run_one(torch.split(projected, list(self.part_sizes), dim=-1), state)
