@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from rnnlm.nn.cells.base import FusedCell
 from rnnlm.nn.language_model import LanguageModel
+from rnnlm.nn.softmax.adaptive import AdaptiveSoftmax
+from rnnlm.nn.softmax.base import Softmax
+from rnnlm.nn.softmax.mixture import MixtureSoftmax
 
 
 def torch_module(cell: FusedCell) -> nn.RNNBase:
@@ -39,6 +42,46 @@ def logprobs_naively(model: LanguageModel, inputs: Sequence[int], targets: Seque
         bias = model.softmax.bias
         logits = F.linear(hidden.double(), model.softmax.weight.double(), None if bias is None else bias.double())
         return logits.log_softmax(-1)[torch.arange(len(targets)), torch.tensor(list(targets))].numpy()
+
+
+def softmax_naively(layer: Softmax, hidden: Tensor) -> Tensor:
+    """log P of every token at every position (N x V), with a gradient, by the formulas of the papers."""
+    if isinstance(layer, MixtureSoftmax):
+        weights = (hidden @ layer.mixing.weight.t()).softmax(1)
+        experts = layer.latent(hidden).tanh().split(layer.weight.shape[1], dim=1)
+        bias = 0.0 if layer.bias is None else layer.bias
+        each = [(latent @ layer.weight.t() + bias).softmax(1) for latent in experts]
+        return sum(weights[:, k : k + 1] * one for k, one in enumerate(each)).log()
+    if isinstance(layer, AdaptiveSoftmax):
+        return _adaptive_naively(layer, hidden)
+    return F.linear(hidden, layer.weight, layer.bias).log_softmax(1)
+
+
+def _adaptive_naively(layer: AdaptiveSoftmax, hidden: Tensor) -> Tensor:
+    order, result = layer.order.tolist(), {}
+
+    def logits(tokens, cluster, states):
+        columns = []
+        for place, token in enumerate(tokens):
+            if layer.weight is None:
+                row = layer.rows[cluster][place]
+            else:
+                row = layer.weight[token] if cluster == 0 else layer.map[cluster - 1].weight @ layer.weight[token]
+            bias = 0.0 if layer.bias is None else layer.bias[layer.bounds[cluster] + place]
+            columns.append(states @ row + bias)
+        return columns
+
+    head_tokens = order[: layer.bounds[1]]
+    entries = hidden @ layer.entries.t() + (0.0 if layer.entry_bias is None else layer.entry_bias)
+    head = torch.stack([*logits(head_tokens, 0, hidden), *entries.unbind(1)], dim=1).log_softmax(1)
+    result.update(zip(head_tokens, head.unbind(1), strict=False))
+    for cluster in range(1, len(layer.bounds) - 1):
+        tokens = order[layer.bounds[cluster] : layer.bounds[cluster + 1]]
+        states = hidden @ layer.reduce[cluster - 1].weight.t()
+        inside = torch.stack(logits(tokens, cluster, states), dim=1).log_softmax(1)
+        above = head[:, len(head_tokens) + cluster - 1]
+        result.update({token: inside[:, place] + above for place, token in enumerate(tokens)})
+    return torch.stack([result[token] for token in range(len(order))], dim=1)
 
 
 def score_naively(model: LanguageModel, document: Sequence[int], bos_id: int, eos_id: int) -> np.ndarray:

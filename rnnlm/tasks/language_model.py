@@ -92,13 +92,8 @@ class LanguageModelConfig(TaskConfig):
             size = chained_size("layers", self.layers, input_size)
         else:
             size = self.cell.output_size(input_size)
-        if self.softmax.tied and size != self.embedding_size:
-            whole = self.layers is None and size == self.cell.hidden_size
-            what = "cell.hidden_size" if whole else "the size of the stack's outputs"
-            raise ValueError(
-                f"a tied softmax needs {what} ({size}) = task.embedding_size ({self.embedding_size}); "
-                f"make them equal or set softmax.tied=false"
-            )
+        whole = self.layers is None and size == self.cell.hidden_size
+        self.softmax.check_sizes(size, self.embedding_size, "cell.hidden_size" if whole else "the stack's outputs")
 
     def inner_layers(self) -> Iterator[tuple[str, LayerConfig]]:
         """The layers of the stack and where each stands in this config."""
@@ -221,15 +216,15 @@ class LanguageModelConfig(TaskConfig):
             real = batch.mask.flatten().to(rows.device)
             rows, targets = rows[real], targets[real]
         with lap("softmax"):
-            objective = model.softmax.objective(rows, targets)
-        nll = objective.detach()
+            predicted = model.softmax.objective(rows, targets)
+        objective = predicted.objective
         # The penalties are means over elements (as in the paper's code); times targets, so that the whole is a sum.
         if self.activation_penalty:
             objective = objective + self.activation_penalty * num_targets * hidden.square().mean().double()
         if self.slowness_penalty and raw.shape[1] > 1:
             change = (raw[:, 1:] - raw[:, :-1]).square().mean().double()
             objective = objective + self.slowness_penalty * num_targets * change
-        return LossSum(nll, num_targets, objective), end if state else ()
+        return LossSum(predicted.nll, num_targets, objective), end if state else ()
 
     def validate(
         self,

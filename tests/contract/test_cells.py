@@ -238,7 +238,7 @@ def test_a_new_cell_is_a_class_and_a_yaml(tmp_path):
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=0.05), []
     for _ in range(20):
         hidden, _ = model(tokens[:, :-1], state)
-        loss = model.softmax.objective(hidden.flatten(0, 1), tokens[:, 1:].flatten())
+        loss = model.softmax.objective(hidden.flatten(0, 1), tokens[:, 1:].flatten()).objective
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

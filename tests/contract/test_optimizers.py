@@ -44,7 +44,7 @@ def train(model, optimizer, config, steps):
         tokens = torch.randint(VOCABULARY, (2, 4), generator=generator)
         optimizer.zero_grad()
         hidden, _ = model(tokens[:, :3], model.initial_state(2))
-        model.softmax.objective(hidden.flatten(0, 1), tokens[:, 1:].flatten()).backward()
+        model.softmax.objective(hidden.flatten(0, 1), tokens[:, 1:].flatten()).objective.backward()
         set_learning_rate(optimizer, config.learning_rate / (1 + step))
         optimizer.step()
 
@@ -52,7 +52,7 @@ def train(model, optimizer, config, steps):
 class NoStream:
     """A stream that stands still; there is nothing else of a run here."""
 
-    epoch, steps_per_epoch = 0, 1
+    epoch, steps_per_epoch, learning_rate_factor = 0, 1, 1.0
 
     def next(self):
         raise AssertionError

@@ -18,6 +18,8 @@ from rnnlm.config import TARGET, config, differences, field_docs, flatten, from_
 from rnnlm.errors import ConfigError
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.layer import LayerConfig
+from rnnlm.nn.softmax.adaptive import AdaptiveSoftmaxConfig
+from rnnlm.nn.softmax.mixture import MixtureSoftmaxConfig
 from rnnlm.tasks.base import TaskConfig
 from rnnlm.tasks.language_model import LanguageModelConfig
 from rnnlm.training.settings import LoopConfig, TrainingConfig
@@ -96,6 +98,10 @@ def _instances(draw, cls):
             fields["softmax"] = dataclasses.replace(fields["softmax"], tied=False)
         if fields["one_hot_input"]:
             fields["pretrained_vectors"] = fields["cooccurrence_window"] = None
+    if cls in {AdaptiveSoftmaxConfig, MixtureSoftmaxConfig}:
+        fields["label_smoothing"] = 0.0
+    if cls is AdaptiveSoftmaxConfig and fields["cutoffs"]:
+        fields["cutoffs"] = sorted({max(1, cutoff) for cutoff in fields["cutoffs"]})
     if "fallback_discounts" in fields:
         fields["fallback_discounts"] = [draw(st.floats(0.0, count)) for count in (1.0, 2.0, 3.0)]
     state = random.getstate()  # the run-time check of annotations looks at random items of lists

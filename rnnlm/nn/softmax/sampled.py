@@ -1,19 +1,19 @@
-"""Sampled softmax: training against a few drawn words instead of the whole vocabulary; measured exactly.
+"""The softmax trained on a sample of the vocabulary, and exact wherever something is measured.
 
-A set of `num_samples` words is drawn once for all positions of a window, from the proposal Q(v) proportional to
-count(v)^distortion. The objective of a position is the cross-entropy among its target and the drawn words, each logit
-corrected by the logarithm of how often Q expects to draw it (Bengio & Senecal 2008, equation 5; Jean et al. 2015,
-equation 9), so that its gradient tends to that of the exact softmax as the number of samples grows:
+The normaliser is a sum over V tokens. In training it is estimated from K tokens S that all positions of a call share
+(Bengio & Senecal 2008; Jean, Cho, Memisevic & Bengio 2015, section 3): the target counts as it is, every other token of
+S for all those that could have been drawn in its place (Horvitz & Thompson 1952):
 
-    z(v) = V_v h + b_v - log(num_samples Q(v))        loss = log(exp z(y) + sum over drawn v != y of exp z(v)) - z(y)
+    Z = exp(z_target) + sum over v in S, v not the target, of exp(z_v) / P(v in S)        nll = log Z - z_target
 
-A word drawn m times stands in the sum once, with log m added. Drawing a row's own target again would push it down, so
-such hits are left out of that row's sum. At 33,000 words and 2,048 samples a step does a twentieth of the exact
-softmax's work. Evaluation (`logprobs`, `logits`, and `objective` outside training) is exact.
+E[Z] is the true normaliser, so for large K the loss and its gradient are the exact ones. (Subtracting log K q from the
+target's logit too, as is often done, loses this: for a frequent target K q exceeds 1 and its own share vanishes.)
+
+S is drawn without replacement by a race: token v arrives after an exponential time of rate q_v, the first K are taken.
+Given when the next one arrives, at t, each of them was in with probability 1 - exp(-q_v t), which keeps the estimate
+unbiased (Cohen & Kaplan 2007, rank conditioning). Frequent tokens are so nearly always in, with weight 1, and never
+twice; and S has K members at every call, so that products keep their shape.
 """
-
-import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,108 +22,60 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rnnlm.config import config
-from rnnlm.nn.softmax.base import CHUNK, SoftmaxConfig, product_dtype
+from rnnlm.nn.softmax.base import SoftmaxConfig, SoftmaxLoss, fresh_matrix
 from rnnlm.nn.softmax.full import FullSoftmax
+from rnnlm.nn.softmax.fused import Kind, Sample, fused_loss
 from rnnlm.types import PackedHidden, PackedTargets
 
 
 @config
 class SampledSoftmaxConfig(SoftmaxConfig):
-    """Trained against a sample of the vocabulary, measured against all of it."""
+    """The exact softmax, but trained on a sample of the vocabulary."""
 
-    num_samples: int = Field(default=2048, ge=1)
-    "Words drawn for a window, shared by all its positions."
+    num_samples: int = Field(default=2048, ge=1, le=1 << 20)
+    "Tokens (K) that stand for the vocabulary in one training step; as many as there are, or more, give the exact loss."
     distortion: float = Field(default=0.75, ge=0.0, le=1.0)
-    "Words are drawn in proportion to their count to this power; 1 is the unigram distribution, 0 uniform."
+    "Tokens are drawn in proportion to (count + 1) to this power; 0 draws all alike (Mikolov et al. 2013)."
 
     def build(self, hidden_size: int, embedding: nn.Embedding) -> "SampledSoftmax":
-        weight = embedding.weight if self.tied else None
-        return SampledSoftmax(self, hidden_size, embedding.num_embeddings, tied_weight=weight)
+        weight = embedding.weight if self.tied else fresh_matrix(embedding.num_embeddings, hidden_size)
+        return SampledSoftmax(
+            weight,
+            bias=self.bias,
+            label_smoothing=self.label_smoothing,
+            num_samples=self.num_samples,
+            distortion=self.distortion,
+        )
 
 
 class SampledSoftmax(FullSoftmax):
-    """`log_proposal` (V) is the logarithm of Q; uniform until `prepare` has seen the counts."""
+    """Draws from torch's global generator, as dropout does."""
+
+    rate: Tensor
 
     def __init__(
-        self, settings: SampledSoftmaxConfig, hidden_size: int, vocab_size: int, *, tied_weight: Tensor | None
+        self, weight: Tensor, *, bias: bool, label_smoothing: float, num_samples: int, distortion: float
     ) -> None:
-        super().__init__(hidden_size, vocab_size, tied_weight=tied_weight, bias=settings.bias)
-        self.num_samples, self.distortion = settings.num_samples, settings.distortion
-        self.log_proposal: Tensor
-        self.register_buffer("log_proposal", torch.full((vocab_size,), -math.log(vocab_size)))
+        super().__init__(weight, bias=bias, label_smoothing=label_smoothing)
+        self.num_samples, self.distortion = num_samples, distortion
+        # A buffer, so that a run that goes on draws from the same distribution. Until counts are known all tokens are
+        # alike: our vocabularies are not sorted by frequency, so a law of ranks would be a guess about nothing.
+        self.register_buffer("rate", weight.new_full((len(weight),), 1.0 / len(weight)))
 
     def prepare(self, counts: npt.NDArray[np.int64]) -> None:
         super().prepare(counts)
-        proposal = torch.from_numpy(counts + 1.0).pow(self.distortion)
-        self.log_proposal.copy_((proposal / proposal.sum()).log())
+        rate = (counts.astype(np.float64) + 1.0) ** self.distortion
+        self.rate.copy_(torch.from_numpy(rate / rate.sum()))
 
-    def objective(self, hidden: PackedHidden, targets: PackedTargets) -> Tensor:
-        if not self.training:
-            return super().objective(hidden, targets)
-        drawn = torch.multinomial(self.log_proposal.exp(), self.num_samples, replacement=True)
-        words, times = drawn.unique(return_counts=True)
-        # What is taken off a logit: log of the expected draws; a word drawn m times counts m times.
-        expected = self.log_proposal + math.log(self.num_samples)
-        loss: Tensor = _SampledNll.apply(hidden, self.weight, self.bias, targets, words, times.log(), expected)
-        return loss
+    def draw(self) -> Sample:
+        """K distinct tokens, or all of them."""
+        if self.num_samples >= len(self.rate):
+            return Sample(torch.arange(len(self.rate), device=self.rate.device), torch.zeros_like(self.rate))
+        arrival = torch.empty_like(self.rate).exponential_() / self.rate
+        times, tokens = arrival.topk(self.num_samples + 1, largest=False)
+        tokens = tokens[:-1]
+        return Sample(tokens, torch.log(-torch.expm1(-self.rate[tokens] * times[-1])))
 
-
-class _SampledNll(torch.autograd.Function):
-    """Loss and all its gradients in one pass over chunks of positions."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        words: Tensor,
-        log_times: Tensor,
-        expected: Tensor,
-    ) -> Tensor:
-        precision = product_dtype(hidden)
-        own_offset, offset = -expected[targets], log_times.to(hidden.dtype) - expected[words]
-        if bias is not None:
-            own_offset, offset = own_offset + bias[targets], offset + bias[words]
-        own_rows, drawn_rows = weight[targets], weight[words].to(precision)
-        column = torch.full((len(weight),), -1, dtype=torch.int64, device=hidden.device)
-        column[words] = torch.arange(len(words), device=hidden.device)
-        hits = column[targets]
-        own = (hidden * own_rows).sum(1) + own_offset
-        own_error, hidden_grad = torch.empty_like(own), torch.empty_like(hidden)
-        drawn_grad = torch.zeros(len(words), hidden.shape[1], dtype=hidden.dtype, device=hidden.device)
-        offset_grad = torch.zeros_like(offset)
-        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        for start in range(0, len(targets), CHUNK):
-            part = slice(start, start + CHUNK)
-            states = hidden[part].to(precision)
-            logits = (states @ drawn_rows.t()).to(hidden.dtype).add_(offset)
-            hit = hits[part]
-            rows = (hit >= 0).nonzero().squeeze(1)
-            logits[rows, hit[rows]] = -math.inf
-            log_normaliser = torch.logaddexp(own[part], logits.logsumexp(1))
-            total += (log_normaliser - own[part]).sum(dtype=torch.float64)
-            error = logits.sub_(log_normaliser.unsqueeze(1)).exp_()
-            own_error[part] = (own[part] - log_normaliser).exp_().sub_(1.0)
-            offset_grad += error.sum(0)
-            error = error.to(precision)
-            torch.addcmul(
-                (error @ drawn_rows).to(hidden.dtype), own_error[part, None], own_rows[part], out=hidden_grad[part]
-            )
-            drawn_grad += (error.t() @ states).to(hidden.dtype)
-        weight_grad = torch.zeros_like(weight)
-        weight_grad.index_add_(0, words, drawn_grad)
-        weight_grad.index_add_(0, targets, hidden * own_error.unsqueeze(1))
-        gradients = [hidden_grad, weight_grad]
-        if bias is not None:
-            bias_grad = torch.zeros_like(bias).index_add_(0, words, offset_grad)
-            gradients.append(bias_grad.index_add_(0, targets, own_error))
-        ctx.save_for_backward(*gradients)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
-        # The gradients are of no use to anyone else: scaled in place, tens of megabytes are not copied.
-        gradients = [gradient.mul_(grad_outputs[0].to(gradient.dtype)) for gradient in ctx.saved_tensors]
-        return gradients[0], gradients[1], gradients[2] if len(gradients) == 3 else None, None, None, None, None
+    def objective(self, hidden: PackedHidden, targets: PackedTargets) -> SoftmaxLoss:
+        kind = Kind(sample=self.draw(), smoothing=self.label_smoothing)
+        return fused_loss(hidden, self.weight, self.bias, targets, kind)

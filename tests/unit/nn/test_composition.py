@@ -268,7 +268,7 @@ LSTM, WIDE = LSTMConfig(hidden_size=D), LSTMConfig(hidden_size=8)
         (
             [LSTM, FeedForwardConfig(size=9)],
             (
-                "a tied softmax needs the size of the stack's outputs (9) = task.embedding_size (6); "
+                "a tied softmax needs the stack's outputs (9) = task.embedding_size (6); "
                 "make them equal or set softmax.tied=false"
             ),
         ),

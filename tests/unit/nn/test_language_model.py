@@ -77,11 +77,11 @@ def test_the_tie_survives_a_change_of_precision(model):
 def test_both_uses_of_a_tied_matrix_add_to_its_gradient():
     model = tiny_task().build_model(VOCAB)
     hidden, _ = model(torch.tensor([[3]]), model.initial_state(1))
-    model.softmax.objective(hidden[0], torch.tensor([5])).backward()
+    model.softmax.objective(hidden[0], torch.tensor([5])).objective.backward()
     gradient = model.embedding.weight.grad
     assert gradient.abs().sum(1).gt(0).all()  # every row as output
     output_only = torch.autograd.grad(
-        model.softmax.objective(hidden[0].detach(), torch.tensor([5])), model.softmax.weight
+        model.softmax.objective(hidden[0].detach(), torch.tensor([5])).objective, model.softmax.weight
     )[0]
     changed = (gradient - output_only).abs().sum(1) > 0
     assert changed.tolist() == [row == 3 for row in range(VOCAB)]  # and the one that was read as input

@@ -41,7 +41,7 @@ def test_the_fused_update_is_the_plain_one(config, plain):
         for step in range(4):
             optimizer.zero_grad()
             hidden, _ = model(torch.tensor([[1, 2, step]]), model.initial_state(1))
-            model.softmax.objective(hidden[0], torch.tensor([2, 3, 4])).backward()
+            model.softmax.objective(hidden[0], torch.tensor([2, 3, 4])).objective.backward()
             optimizer.step()
         return list(model.parameters())
 
