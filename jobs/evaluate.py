@@ -4,6 +4,7 @@ python -m jobs.evaluate scored=outputs/scored run=outputs/model group_by=kind ou
 python -m jobs.evaluate checkpoint=outputs/model tokens=outputs/tokens/test output=outputs/report
 """
 
+import dataclasses
 import os
 import platform
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 import rnnlm
 from jobs.app import run_job
 from jobs.schemas import EvaluateJob
+from jobs.strengthen import strengthen
 from rnnlm.checkpoint import load_checkpoint
 from rnnlm.data.files import expand_paths
 from rnnlm.errors import DataError, Place
@@ -58,6 +60,8 @@ def evaluate(job: EvaluateJob) -> None:
             f"perplexity {stream.perplexity:.2f} a token, {_figure(total.word_perplexity, 2)} a word, "
             f"{_figure(total.bits_per_byte, 4)} bits per byte, {_figure(total.bits_per_char, 4)} bits per character"
         )
+        if stream.strengthened is not None:
+            print(f"evaluate: {stream.strengthened.sentence()}")
     print(f"output: {job.output}/report.html")
 
 
@@ -92,7 +96,8 @@ def _stream(job: EvaluateJob) -> StreamResult:
     assert job.checkpoint is not None
     assert job.tokens is not None
     torch.set_num_threads(os.cpu_count() or 1)
-    return evaluate_stream(load_checkpoint(job.checkpoint), job.tokens, lanes=job.lanes)
+    plain = evaluate_stream(load_checkpoint(job.checkpoint), job.tokens, lanes=job.lanes)
+    return dataclasses.replace(plain, strengthened=strengthen(job)) if job.strengthened else plain
 
 
 def _samples(path: str) -> list[Sample]:

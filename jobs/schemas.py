@@ -10,6 +10,8 @@ from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.tokenizers import TokenizerConfig
 from rnnlm.decoding.base import DecodingConfig
 from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
+from rnnlm.inference.stream.adaptation import AdaptationConfig, NoAdaptationConfig
+from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
 from rnnlm.ngram.config import NGramConfig
 from rnnlm.training.metrics import TrackerConfig
 from rnnlm.training.settings import TrainingConfig
@@ -225,6 +227,10 @@ class EvaluateJob:
 
     output: str
     "Folder for report.html, report.md and report.json."
+    cache: CacheConfig = Field(default_factory=NoCacheConfig)
+    "Whether words of the stream that were seen a short while ago are likely again."
+    adaptation: AdaptationConfig = Field(default_factory=NoAdaptationConfig)
+    "Whether the model goes on learning while it reads the stream."
     scored: str | None = None
     "Scored data: the output of jobs.score, or any Parquet with logprob and num_tokens."
     text_column: str | None = "text"
@@ -243,6 +249,16 @@ class EvaluateJob:
     "Token table read as one stream with carried state: the standard figure of word-level benchmarks."
     lanes: int = Field(default=1, ge=1)
     "Lanes of that stream; 1 is the standard, more are faster and lose context where a lane begins."
+    ensemble: list[str] = Field(default_factory=list)
+    "Further checkpoints that predict the stream together with `checkpoint`: the mean of their probabilities."
+    statistics: str | None = None
+    "Token table of training data that dynamic evaluation measures its gradients on; null takes the stream's own."
+    ngram: str | None = None
+    "Output of jobs.train_ngram whose probabilities are mixed in."
+    ngram_weight: float = Field(default=0.1, ge=0.0, le=1.0)
+    "Share of the n-gram model in the mixture."
+    token_logprobs: str | None = None
+    "Parquet file for the log-probability of each target of the stream, one row a document; null writes none."
     title: str = "Recurrent language model"
     "Heading of the report."
 
@@ -251,3 +267,15 @@ class EvaluateJob:
             raise ValueError("give scored=... (the output of jobs.score), or checkpoint=... and tokens=...")
         if (self.tokens is None) != (self.checkpoint is None):
             raise ValueError("checkpoint and tokens belong together; give both or none")
+        if self.strengthened and self.tokens is None:
+            raise ValueError(
+                "cache, adaptation, ensemble, ngram and token_logprobs are about a stream; give tokens=..."
+            )
+        if self.strengthened and self.lanes != 1:
+            raise ValueError("cache, adaptation, ensemble, ngram and token_logprobs need the stream in order: lanes=1")
+
+    @property
+    def strengthened(self) -> bool:
+        """Whether the stream is read by more than the trained model alone, or target by target."""
+        plain = isinstance(self.cache, NoCacheConfig) and isinstance(self.adaptation, NoAdaptationConfig)
+        return not plain or bool(self.ensemble or self.ngram or self.token_logprobs)

@@ -215,6 +215,8 @@ def _markdown(inputs: ReportInputs, content: dict[str, Any]) -> str:
         stream = inputs.stream
         figures = f"{stream.totals.tokens:,} targets, {stream.nll:.4f} nats each, {stream.lanes} lane(s)"
         paragraphs.append(f"Stream perplexity of {stream.table}: {stream.perplexity:.2f} ({figures}).")
+        if stream.strengthened:
+            paragraphs.append(f"{stream.strengthened.sentence()}.")
         paragraphs.append(_comparable_sentence(stream.totals))
     if content["training"]:
         paragraphs.append(f"Training: {_training_sentence(content['training'])}")

@@ -24,6 +24,7 @@ class StreamResult:
     table: str
     lanes: int
     totals: Totals
+    strengthened: "Strengthened | None" = None
 
     @property
     def nll(self) -> float:
@@ -50,7 +51,32 @@ class StreamResult:
             "word_perplexity": totals.word_perplexity,
             "bits_per_byte": totals.bits_per_byte,
             "bits_per_char": totals.bits_per_char,
+            "strengthened": self.strengthened.figures() if self.strengthened else None,
         }
+
+
+@dataclass(frozen=True)
+class Strengthened:
+    """The same stream predicted by more than the trained model alone; `means` says what helped."""
+
+    means: list[str]
+    totals: Totals
+
+    def figures(self) -> dict[str, Any]:
+        """As plain data."""
+        totals = self.totals
+        return {
+            "means": self.means,
+            "nll": totals.nats_per_token,
+            "perplexity": totals.token_perplexity,
+            "word_perplexity": totals.word_perplexity,
+            "bits_per_byte": totals.bits_per_byte,
+            "bits_per_char": totals.bits_per_char,
+        }
+
+    def sentence(self) -> str:
+        """The figure in words."""
+        return f"With {' and '.join(self.means)}: perplexity {self.totals.token_perplexity:.2f} a token"
 
 
 def evaluate_stream(checkpoint: Checkpoint, path: str, *, lanes: int = 1) -> StreamResult:

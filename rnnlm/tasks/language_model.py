@@ -209,7 +209,7 @@ class LanguageModelConfig(TaskConfig):
         """A batch that comes without a state begins with the initial one, and none is carried on."""
         assert isinstance(model, LanguageModel)
         begin = state or model.initial_state(len(batch.inputs))
-        raw, targets, end = _run(model, batch, begin, segment=self.recompute_steps)
+        raw, targets, end = read_window(model, batch, begin, segment=self.recompute_steps)
         hidden = model.output_dropout(raw)
         rows, num_targets = hidden.flatten(0, 1), self.num_targets(batch)
         if num_targets < batch.mask.numel():
@@ -256,7 +256,7 @@ class LanguageModelConfig(TaskConfig):
         with torch.inference_mode():
             for _ in range(stream.steps_per_epoch):
                 batch = stream.next()
-                raw, targets, state = _run(model, batch, state)
+                raw, targets, state = read_window(model, batch, state)
                 hidden = raw.flatten(0, 1)
                 mask = batch.mask.flatten().to(hidden.device)
                 nll -= model.softmax.logprobs(hidden[mask], targets[mask]).sum(dtype=torch.float64).cpu()
@@ -265,7 +265,7 @@ class LanguageModelConfig(TaskConfig):
         return LossSum(nll, num_targets)
 
 
-def _run(
+def read_window(
     model: LanguageModel, batch: Window, state: State, *, segment: int | None = None
 ) -> tuple[Tensor, Tensor, State]:
     """The stack's outputs (B T H) and targets (N) of a window, and the state after it, cut off from the gradient.

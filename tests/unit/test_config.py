@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import jobs.schemas
 import rnnlm
+from jobs.schemas import EvaluateJob
 from rnnlm.config import TARGET, config, differences, field_docs, flatten, from_dict, to_dict
 from rnnlm.errors import ConfigError
 from rnnlm.nn.cells.base import CellConfig
@@ -102,6 +103,8 @@ def _instances(draw, cls):
         fields["label_smoothing"] = 0.0
     if cls is AdaptiveSoftmaxConfig and fields["cutoffs"]:
         fields["cutoffs"] = sorted({max(1, cutoff) for cutoff in fields["cutoffs"]})
+    if cls is EvaluateJob:
+        fields |= {"tokens": draw(TEXTS), "checkpoint": draw(TEXTS), "lanes": 1}
     if "fallback_discounts" in fields:
         fields["fallback_discounts"] = [draw(st.floats(0.0, count)) for count in (1.0, 2.0, 3.0)]
     state = random.getstate()  # the run-time check of annotations looks at random items of lists

@@ -77,5 +77,7 @@ class SampledSoftmax(FullSoftmax):
         return Sample(tokens, torch.log(-torch.expm1(-self.rate[tokens] * times[-1])))
 
     def objective(self, hidden: PackedHidden, targets: PackedTargets) -> SoftmaxLoss:
+        if not self.training:
+            return super().objective(hidden, targets)
         kind = Kind(sample=self.draw(), smoothing=self.label_smoothing)
         return fused_loss(hidden, self.weight, self.bias, targets, kind)

@@ -1,0 +1,75 @@
+"""The stream of `jobs.evaluate` predicted by more than one trained model: cache, adaptation, ensemble, n-grams."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.progress import ProgressLine, progress_line
+from jobs.schemas import EvaluateJob
+from rnnlm.checkpoint import load_checkpoint
+from rnnlm.data.tokens import TokenTable, read_token_table
+from rnnlm.errors import ConfigError
+from rnnlm.evaluation.stream import Strengthened, stream_totals
+from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
+from rnnlm.inference.stream.cache import ContinuousCacheConfig
+from rnnlm.inference.stream.scorer import Logprobs, StreamScorer, check_same_tokenizer, ensemble
+from rnnlm.ngram import interpolate, load_ngram
+from rnnlm.storage import open_location
+
+
+def strengthen(job: EvaluateJob) -> Strengthened:
+    """Score the stream with all that the job asks for, and write its log-probabilities if wanted."""
+    assert job.checkpoint is not None
+    assert job.tokens is not None
+    checkpoints = [load_checkpoint(path) for path in (job.checkpoint, *job.ensemble)]
+    check_same_tokenizer(checkpoints)
+    tokenizer = checkpoints[0].tokenizer
+    table = read_token_table(job.tokens, tokenizer)
+    statistics = read_token_table(job.statistics, tokenizer) if job.statistics else None
+    ngram = load_ngram(job.ngram) if job.ngram else None
+    if ngram is not None and ngram.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise ConfigError(
+            f"ngram: {job.ngram} has tokenizer {ngram.tokenizer.fingerprint[:12]}, the checkpoint has "
+            f"{tokenizer.fingerprint[:12]}; train it on the same token tables"
+        )
+    each, total = [], len(checkpoints) * table.num_targets
+    with progress_line("evaluate", total) as line:
+        for number, checkpoint in enumerate(checkpoints):
+            scorer = StreamScorer(checkpoint, cache=job.cache, adaptation=job.adaptation, statistics=statistics)
+            each.append(scorer.logprobs(table, shown(line, number * table.num_targets, total)))
+    found = ensemble(each)
+    if ngram is not None:
+        found = interpolate(found, ngram.model.table_logprobs(table), job.ngram_weight)
+    if job.token_logprobs:
+        write_logprobs(job.token_logprobs, table, found)
+    return Strengthened(means_of(job), stream_totals(table, tokenizer, -float(found.sum()), table.num_targets))
+
+
+def shown(line: ProgressLine, before: int, total: int) -> Callable[[int], None]:
+    """Shows how many targets are done, those of the models before included."""
+    return lambda done: line.update(before + done, f"{before + done:,} of {total:,} targets")
+
+
+def means_of(job: EvaluateJob) -> list[str]:
+    """What helps the trained model, in words."""
+    means = []
+    if isinstance(job.cache, ContinuousCacheConfig):
+        means.append(f"a continuous cache of {job.cache.size:,} (weight {job.cache.weight:g})")
+    if isinstance(job.adaptation, DynamicEvaluationConfig):
+        means.append(f"dynamic evaluation every {job.adaptation.segment} targets")
+    if job.ensemble:
+        means.append(f"an ensemble of {1 + len(job.ensemble)} models")
+    if job.ngram:
+        means.append(f"n-grams (weight {job.ngram_weight:g})")
+    return means or ["nothing but the trained model"]
+
+
+def write_logprobs(path: str, table: TokenTable, logprobs: Logprobs) -> None:
+    """One row a document: the log-probability of each of its tokens and of its end, nats."""
+    offsets = table.offsets + np.arange(len(table.offsets))  # each document has its end as one more target
+    column = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(logprobs))
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"token_logprobs": column}), sink)
+    open_location(path).write_bytes(sink.getvalue().to_pybytes())

@@ -1,0 +1,1 @@
+"""Scoring a text as one stream with carried state, and what makes it better: cache, adaptation, ensembles."""
