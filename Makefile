@@ -51,7 +51,11 @@ test-faults: setup  ## 200 random kills of workers, drivers and nodes under a sc
 bench: setup  ## Measure scoring and training against plain scripts
 	$(RUN) -m benchmarks.bench_score --size small
 	$(RUN) -m benchmarks.bench_score --size big
-	$(RUN) -m benchmarks.bench_train
+	$(RUN) -m benchmarks.bench_train rate
+	$(RUN) -m benchmarks.bench_train rate --vocab 33278 --hidden 256 --lanes 32 --window 35
+	$(RUN) -m benchmarks.bench_train rate --vocab 33278 --hidden 256 --lanes 32 --window 35 --softmax sampled
+	$(RUN) -m benchmarks.bench_train memory --vocab 33278
+	$(RUN) -m benchmarks.bench_cells
 
 clean:  ## Remove what demo and tests made; .venv stays
 	rm -rf outputs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

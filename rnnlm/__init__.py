@@ -3,6 +3,8 @@
 from rnnlm.checkpoint import Checkpoint, load_checkpoint
 from rnnlm.config import from_dict, to_dict
 from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
+from rnnlm.data.tokenizers.bytes import BytesConfig
+from rnnlm.data.tokenizers.chars import CharsConfig
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
 from rnnlm.data.tokenizers.words import WordsConfig
 from rnnlm.data.tokens import TokenTable, read_token_table
@@ -24,12 +26,19 @@ from rnnlm.errors import (
 )
 from rnnlm.inference.generate import Generator
 from rnnlm.inference.score import Scorer, Scores
+from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
+from rnnlm.inference.stream.cache import ContinuousCacheConfig
+from rnnlm.inference.stream.scorer import StreamScorer
+from rnnlm.ngram import NGramConfig, load_ngram
 from rnnlm.nn.cells.elman import ElmanConfig
 from rnnlm.nn.cells.gru import GRUConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
+from rnnlm.nn.softmax.adaptive import AdaptiveSoftmaxConfig
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
+from rnnlm.nn.softmax.mixture import MixtureSoftmaxConfig
+from rnnlm.nn.softmax.sampled import SampledSoftmaxConfig
 from rnnlm.storage import open_location
-from rnnlm.tasks.batching import LanesConfig
+from rnnlm.tasks.batching import DocumentsConfig, LanesConfig
 from rnnlm.tasks.language_model import LanguageModelConfig
 from rnnlm.training.loop import train
 from rnnlm.training.optimizers.adamw import AdamWConfig
@@ -41,12 +50,18 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdamWConfig",
+    "AdaptiveSoftmaxConfig",
+    "BytesConfig",
+    "CharsConfig",
     "Checkpoint",
     "CheckpointError",
     "ConfigError",
     "ConstantConfig",
+    "ContinuousCacheConfig",
     "CosineConfig",
     "DataError",
+    "DocumentsConfig",
+    "DynamicEvaluationConfig",
     "ElmanConfig",
     "EnvironmentFailure",
     "FailuresError",
@@ -59,15 +74,19 @@ __all__ = [
     "LanesConfig",
     "LanguageModelConfig",
     "LoopConfig",
+    "MixtureSoftmaxConfig",
+    "NGramConfig",
     "NonFiniteError",
     "RefusedError",
     "RnnlmError",
     "SGDConfig",
+    "SampledSoftmaxConfig",
     "SamplingConfig",
     "Scorer",
     "Scores",
     "SentencePieceConfig",
     "StalledError",
+    "StreamScorer",
     "TerminatedError",
     "TokenTable",
     "Tokenizer",
@@ -78,6 +97,7 @@ __all__ = [
     "WordsConfig",
     "from_dict",
     "load_checkpoint",
+    "load_ngram",
     "load_tokenizer",
     "open_location",
     "read_token_table",
