@@ -253,6 +253,8 @@ class EvaluateJob:
     "Further checkpoints that predict the stream together with `checkpoint`: the mean of their probabilities."
     statistics: str | None = None
     "Token table of training data that dynamic evaluation measures its gradients on; null takes the stream's own."
+    fit_on: str | None = None
+    "Held-out token table on which flatness and weight of the cache, and ngram_weight, are chosen; null: as given."
     ngram: str | None = None
     "Output of jobs.train_ngram whose probabilities are mixed in."
     ngram_weight: float = Field(default=0.1, ge=0.0, le=1.0)
@@ -278,4 +280,4 @@ class EvaluateJob:
     def strengthened(self) -> bool:
         """Whether the stream is read by more than the trained model alone, or target by target."""
         plain = isinstance(self.cache, NoCacheConfig) and isinstance(self.adaptation, NoAdaptationConfig)
-        return not plain or bool(self.ensemble or self.ngram or self.token_logprobs)
+        return not plain or bool(self.ensemble or self.ngram or self.token_logprobs or self.fit_on)

@@ -1,5 +1,6 @@
 """The stream of `jobs.evaluate` predicted by more than one trained model: cache, adaptation, ensemble, n-grams."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -14,8 +15,10 @@ from rnnlm.errors import ConfigError
 from rnnlm.evaluation.stream import Strengthened, stream_totals
 from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
 from rnnlm.inference.stream.cache import ContinuousCacheConfig
+from rnnlm.inference.stream.fit import fit_cache
 from rnnlm.inference.stream.scorer import Logprobs, StreamScorer, check_same_tokenizer, ensemble
-from rnnlm.ngram import interpolate, load_ngram
+from rnnlm.ngram import fit_weight, interpolate, load_ngram
+from rnnlm.ngram.store import StoredNGram
 from rnnlm.storage import open_location
 
 
@@ -34,6 +37,8 @@ def strengthen(job: EvaluateJob) -> Strengthened:
             f"ngram: {job.ngram} has tokenizer {ngram.tokenizer.fingerprint[:12]}, the checkpoint has "
             f"{tokenizer.fingerprint[:12]}; train it on the same token tables"
         )
+    if job.fit_on:
+        job = fitted(job, StreamScorer(checkpoints[0]), read_token_table(job.fit_on, tokenizer), ngram)
     each, total = [], len(checkpoints) * table.num_targets
     with progress_line("evaluate", total) as line:
         for number, checkpoint in enumerate(checkpoints):
@@ -47,6 +52,20 @@ def strengthen(job: EvaluateJob) -> Strengthened:
     return Strengthened(means_of(job), stream_totals(table, tokenizer, -float(found.sum()), table.num_targets))
 
 
+def fitted(job: EvaluateJob, scorer: StreamScorer, table: TokenTable, ngram: StoredNGram | None) -> EvaluateJob:
+    """The job with the values that make `table` most probable under the first model, as it was trained."""
+    with progress_line("evaluate: fit", table.num_targets) as line:
+        show = shown(line, 0, table.num_targets)
+        if isinstance(job.cache, ContinuousCacheConfig):
+            found = fit_cache(scorer, table, size=job.cache.size, on_progress=show)
+            job, logprobs = dataclasses.replace(job, cache=found.config), found.mixed
+        else:
+            logprobs = scorer.logprobs(table, show)
+    if ngram is not None:
+        job = dataclasses.replace(job, ngram_weight=fit_weight(logprobs, ngram.model.table_logprobs(table)))
+    return job
+
+
 def shown(line: ProgressLine, before: int, total: int) -> Callable[[int], None]:
     """Shows how many targets are done, those of the models before included."""
     return lambda done: line.update(before + done, f"{before + done:,} of {total:,} targets")
@@ -56,13 +75,14 @@ def means_of(job: EvaluateJob) -> list[str]:
     """What helps the trained model, in words."""
     means = []
     if isinstance(job.cache, ContinuousCacheConfig):
-        means.append(f"a continuous cache of {job.cache.size:,} (weight {job.cache.weight:g})")
+        values = f"flatness {job.cache.flatness:.3g}, weight {job.cache.weight:.3g}"
+        means.append(f"a continuous cache of {job.cache.size:,} ({values})")
     if isinstance(job.adaptation, DynamicEvaluationConfig):
         means.append(f"dynamic evaluation every {job.adaptation.segment} targets")
     if job.ensemble:
         means.append(f"an ensemble of {1 + len(job.ensemble)} models")
     if job.ngram:
-        means.append(f"n-grams (weight {job.ngram_weight:g})")
+        means.append(f"n-grams (weight {job.ngram_weight:.3g})")
     return means or ["nothing but the trained model"]
 
 

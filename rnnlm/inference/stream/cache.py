@@ -40,7 +40,7 @@ class NoCacheConfig(CacheConfig):
 @config
 class ContinuousCacheConfig(CacheConfig):
     """A cache of states and the tokens that followed them. The best values depend on the model: fit them on held-out
-    text (`tune`)."""
+    text (`fit.py`)."""
 
     size: int = Field(default=2000, ge=1)
     "Pairs that are kept."
@@ -63,6 +63,13 @@ class Cache:
 
     def mix(self, hidden: PackedHidden, targets: PackedTargets, logprobs: PackedLogprobs) -> PackedLogprobs:
         """The mixture's log-probabilities of the next positions in the text, which are then kept."""
+        found = self.look_up(hidden, targets).to(logprobs.dtype)
+        weight = torch.tensor(self.weight, dtype=logprobs.dtype, device=logprobs.device)
+        mixed = torch.logaddexp(torch.log1p(-weight) + logprobs, weight.log() + found)
+        return torch.where(found.isnan(), logprobs, mixed)
+
+    def look_up(self, hidden: PackedHidden, targets: PackedTargets) -> PackedLogprobs:
+        """log p_cache of the next positions in the text, which are then kept; NaN where nothing was kept before."""
         before = 0 if self.states is None else len(self.states)
         states = hidden if self.states is None else torch.cat([self.states, hidden])
         tokens = torch.cat([self.tokens.to(targets.device), targets])
@@ -71,8 +78,5 @@ class Cache:
         seen = (place < own) & (place >= own - self.size)
         scores = (self.flatness * (hidden @ states.t())).masked_fill(~seen, -torch.inf)
         same = tokens == targets.unsqueeze(1)
-        found = scores.masked_fill(~same, -torch.inf).logsumexp(1) - scores.logsumexp(1)
-        weight = torch.tensor(self.weight, dtype=logprobs.dtype, device=logprobs.device)
-        mixed = torch.logaddexp(torch.log1p(-weight) + logprobs, weight.log() + found.to(logprobs.dtype))
         self.states, self.tokens = states[-self.size :].clone(), tokens[-self.size :].clone()
-        return torch.where(seen.any(1), mixed, logprobs)
+        return scores.masked_fill(~same, -torch.inf).logsumexp(1) - scores.logsumexp(1)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from rnnlm.checkpoint import Checkpoint
-from rnnlm.data.stream import LaneStream
+from rnnlm.data.stream import LaneStream, Window
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokens import TokenTable
 from rnnlm.errors import ConfigError
@@ -22,6 +22,7 @@ from rnnlm.inference.stream.adaptation import Adaptation, AdaptationConfig, NoAd
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.tasks.language_model import read_window
+from rnnlm.types import PackedHidden, PackedTargets, State
 
 WINDOW = 128  # targets at a time where nothing is learnt in between; the result does not depend on it
 
@@ -58,9 +59,7 @@ class StreamScorer:
         stream = one_lane(table, self.tokenizer, segment)
         state = self.model.initial_state(1)
         for _ in range(stream.steps_per_epoch):
-            with torch.set_grad_enabled(adaptation is not None):
-                raw, targets, state = read_window(self.model, stream.next(), state)
-            hidden = raw.flatten(0, 1)
+            hidden, targets, state = self.read(stream.next(), state, learning=adaptation is not None)
             found = self.model.softmax.logprobs(hidden.detach(), targets)
             if cache is not None:
                 found = cache.mix(hidden.detach(), targets, found)
@@ -76,13 +75,20 @@ class StreamScorer:
                     parameter.copy_(trained)
         return result
 
+    def read(self, window: Window, state: State, *, learning: bool) -> tuple[PackedHidden, PackedTargets, State]:
+        """Hidden states and targets of a window, and the state after it; with a gradient where `learning`."""
+        # cuDNN has no gradient of a recurrence outside of training.
+        with torch.set_grad_enabled(learning), torch.backends.cudnn.flags(enabled=not learning):
+            raw, targets, state = read_window(self.model, window, state)
+        return raw.flatten(0, 1), targets, state
+
     def measure(self, adaptation: Adaptation, table: TokenTable, segments: int = 500) -> None:
         """Mean squares of gradients over the first segments of training data."""
         stream = one_lane(table, self.tokenizer, adaptation.settings.segment)
         state = self.model.initial_state(1)
         for _ in range(min(segments, stream.steps_per_epoch)):
-            raw, targets, state = read_window(self.model, stream.next(), state)
-            (self.model.softmax.objective(raw.flatten(0, 1), targets).objective / len(targets)).backward()
+            hidden, targets, state = self.read(stream.next(), state, learning=True)
+            (self.model.softmax.objective(hidden, targets).objective / len(targets)).backward()
             adaptation.observe()
             for parameter in adaptation.parameters:
                 parameter.grad = None

@@ -11,12 +11,13 @@ from rnnlm.data.tokenizers.words import WordsConfig
 from rnnlm.errors import ConfigError
 from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
 from rnnlm.inference.stream.cache import Cache, ContinuousCacheConfig
+from rnnlm.inference.stream.fit import fit_cache
 from rnnlm.inference.stream.scorer import StreamScorer, check_same_tokenizer, ensemble
 from rnnlm.nn.softmax.sampled import SampledSoftmaxConfig
 from tests.corpora import save_tiny, sentences, tiny_task, token_table
 from tests.reference import stream_positions
 
-FLOAT32 = 1e-5
+FLOAT32 = 1e-4  # log-probabilities down to -20, hidden states made in products of other shapes
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +184,18 @@ def test_models_of_different_tokens_do_not_vote_together(checkpoint, tmp_path):
     other = save_tiny(tmp_path, tokenizer=WordsConfig().train(["other words"]))
     with pytest.raises(ConfigError, match="models vote on the same tokens only"):
         check_same_tokenizer([checkpoint, checkpoint, other])
+
+
+def test_a_fitted_cache_is_the_best_of_a_grid(checkpoint):
+    text = token_table(["tree tree mat dog tree mat", *sentences(12)] * 3)
+    scorer = StreamScorer(checkpoint)
+    flatnesses = (0.05, 0.3, 1.0)
+    fitted = fit_cache(scorer, text, size=60, flatnesses=flatnesses)
+    np.testing.assert_allclose(fitted.plain, scorer.logprobs(text), rtol=0, atol=FLOAT32)
+    again = StreamScorer(checkpoint, cache=fitted.config).logprobs(text)
+    np.testing.assert_allclose(fitted.mixed, again, rtol=0, atol=FLOAT32)
+    for flatness in flatnesses:
+        for weight in (0.05, 0.2, 0.5, 0.8):
+            other = ContinuousCacheConfig(size=60, flatness=flatness, weight=weight)
+            assert StreamScorer(checkpoint, cache=other).logprobs(text).sum() <= fitted.mixed.sum() + 1e-3
+    assert fitted.mixed.sum() > fitted.plain.sum()
