@@ -12,7 +12,7 @@ import pytest
 
 import jobs.schemas
 from jobs.help import show_help
-from tests.integration.pipeline import ROOT, TIMEOUT_SECONDS, part_bytes, pipeline, run_job, run_well
+from tests.integration.pipeline import ROOT, TIMEOUT_SECONDS, part_bytes, pipeline, refusal, run_job, run_well
 
 QUICK_SECONDS = 3.0  # what scoring 1,000 short rows may take beyond the imports
 NOISE_SECONDS = 2.0  # a loaded machine
@@ -174,3 +174,27 @@ def schema_of(job):
     schemas = [value for value in vars(jobs.schemas).values() if isinstance(value, type)]
     (found,) = [schema for schema in schemas if (schema.__doc__ or "").startswith(f"python -m jobs.{job}:")]
     return found
+
+
+def test_a_stream_is_read_with_all_that_helps(made, tmp_path):
+    tokens = [f"tokens={made.tokens}", f"tokenizer_path={made.tokenizer}"]
+    run_well("train_ngram", *tokens, "order=3", f"output={tmp_path / 'ngram'}")
+    arguments = [
+        f"checkpoint={made.model}", f"tokens={made.tokens}", "cache=continuous", "cache.size=50", "adaptation=dynamic",
+        f"ensemble=[{made.model}]", f"ngram={tmp_path / 'ngram'}", f"fit_on={made.tokens}",
+        f"token_logprobs={tmp_path / 'logprobs.parquet'}", f"output={tmp_path / 'report'}",
+    ]  # fmt: skip
+    said = run_well("evaluate", *arguments)
+    assert "With a continuous cache of 50 (flatness " in said
+    assert "dynamic evaluation every 20 targets and an ensemble of 2 models and n-grams (weight " in said
+    stream = json.loads((tmp_path / "report/report.json").read_text())["stream"]
+    assert stream["strengthened"]["perplexity"] < stream["perplexity"]
+    assert "With a continuous cache" in (tmp_path / "report/report.html").read_text()
+    logprobs = pq.read_table(tmp_path / "logprobs.parquet")["token_logprobs"].to_pylist()
+    assert len(logprobs) == stream["documents"] == 236
+    assert -sum(map(sum, logprobs)) / stream["targets"] == pytest.approx(stream["strengthened"]["nll"])
+
+
+def test_what_helps_a_stream_needs_a_stream(made, tmp_path):
+    said = refusal(2, "evaluate", "scored=somewhere", "cache=continuous", f"output={tmp_path / 'report'}")
+    assert "give tokens=..." in said
