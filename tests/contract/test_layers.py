@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from rnnlm.config import from_dict, to_dict
 from rnnlm.nn.layer import LayerConfig
 from rnnlm.nn.packing import Packing
+from tests import cells
+from tests.cells import random_state, stepped
 from tests.layers import AHEAD, CAUSAL, CELL_CONFIGS, CONFIGS, FILES, SIZE
 
 ROWS, STEPS = 3, 7
@@ -28,24 +30,8 @@ def inputs_of(rows=ROWS, steps=STEPS, dtype=torch.float32):
     return torch.randn(rows, steps, SIZE, dtype=dtype)
 
 
-def random_state(layer, rows=ROWS):
-    return tuple(torch.randn(rows, size).tanh() for size in layer.state_sizes)
-
-
-def stepped(layer, inputs, state):
-    outputs = []
-    for time in range(inputs.shape[1]):
-        output, state = layer.step(inputs[:, time], state)
-        outputs.append(output)
-    return torch.stack(outputs, dim=1), state
-
-
 def assert_equal(found, expected, tolerance=FLOAT32_ROUNDING):
-    (found_outputs, found_state), (expected_outputs, expected_state) = found, expected
-    torch.testing.assert_close(found_outputs, expected_outputs, rtol=0, atol=tolerance)
-    assert len(found_state) == len(expected_state)
-    for one, other in zip(found_state, expected_state, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+    cells.assert_equal(found, expected, tolerance)
 
 
 def test_every_yaml_is_read_and_both_kinds_of_layers_are_there():
