@@ -137,6 +137,14 @@ class ScoreJob(BulkJob):
 
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
+    cache: CacheConfig = Field(default_factory=NoCacheConfig)
+    "Whether words that were seen a short while ago in the same text are likely again."
+    ensemble: list[str] = Field(default_factory=list)
+    "Further checkpoints that vote: the mean of their probabilities."
+    ngram: str | None = None
+    "Output of jobs.train_ngram whose probabilities are mixed in."
+    ngram_weight: float = Field(default=0.1, ge=0.0, le=1.0)
+    "Share of the n-gram model in the mixture."
     token_logprobs: bool = False
     "Also write the log-probability of each token."
     threads: int = Field(default=1, ge=1)

@@ -15,6 +15,10 @@ def score(job: ScoreJob) -> None:
     work = ScoreWork(
         checkpoint=open_location(job.checkpoint).address,
         text_column=job.corpus.text_column,
+        cache=job.cache,
+        ensemble=[open_location(path).address for path in job.ensemble],
+        ngram=open_location(job.ngram).address if job.ngram else None,
+        ngram_weight=job.ngram_weight,
         token_logprobs=job.token_logprobs,
         threads=job.threads,
     )

@@ -11,12 +11,12 @@ from jobs.progress import ProgressLine, progress_line
 from jobs.schemas import EvaluateJob
 from rnnlm.checkpoint import load_checkpoint
 from rnnlm.data.tokens import TokenTable, read_token_table
-from rnnlm.errors import ConfigError
 from rnnlm.evaluation.stream import Strengthened, stream_totals
+from rnnlm.inference.ensemble import check_same_tokenizer, ensemble
 from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
 from rnnlm.inference.stream.cache import ContinuousCacheConfig
 from rnnlm.inference.stream.fit import fit_cache
-from rnnlm.inference.stream.scorer import Logprobs, StreamScorer, check_same_tokenizer, ensemble
+from rnnlm.inference.stream.scorer import Logprobs, StreamScorer
 from rnnlm.ngram import fit_weight, interpolate, load_ngram
 from rnnlm.ngram.store import StoredNGram
 from rnnlm.storage import open_location
@@ -27,16 +27,11 @@ def strengthen(job: EvaluateJob) -> Strengthened:
     assert job.checkpoint is not None
     assert job.tokens is not None
     checkpoints = [load_checkpoint(path) for path in (job.checkpoint, *job.ensemble)]
-    check_same_tokenizer(checkpoints)
     tokenizer = checkpoints[0].tokenizer
     table = read_token_table(job.tokens, tokenizer)
     statistics = read_token_table(job.statistics, tokenizer) if job.statistics else None
     ngram = load_ngram(job.ngram) if job.ngram else None
-    if ngram is not None and ngram.tokenizer.fingerprint != tokenizer.fingerprint:
-        raise ConfigError(
-            f"ngram: {job.ngram} has tokenizer {ngram.tokenizer.fingerprint[:12]}, the checkpoint has "
-            f"{tokenizer.fingerprint[:12]}; train it on the same token tables"
-        )
+    check_same_tokenizer(checkpoints, ngram)
     if job.fit_on:
         job = fitted(job, StreamScorer(checkpoints[0]), read_token_table(job.fit_on, tokenizer), ngram)
     each, total = [], len(checkpoints) * table.num_targets

@@ -112,7 +112,7 @@ def loaded(path: str) -> Checkpoint:
     return _loaded(folder.address, folder.join(CONFIG).info().mtime_ns)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=8)
 def _loaded(path: str, mtime_ns: int | None) -> Checkpoint:  # noqa: ARG001 - a rewritten checkpoint is another key
     return load_checkpoint(path)
 

@@ -11,7 +11,7 @@ Natural logarithms, summed in float64. The result of a row does not depend on th
 float32 products of another shape, 1e-4 nats a row).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,10 @@ import numpy.typing as npt
 import torch
 
 from rnnlm.checkpoint import Checkpoint
-from rnnlm.inference.packed import Ids, PackedRunner, Report, ignore
+from rnnlm.inference.packed import Chunk, Ids, PackedRunner, Report, ignore
+from rnnlm.inference.stream.cache import Cache, CacheConfig, NoCacheConfig
 from rnnlm.nn.language_model import LanguageModel
+from rnnlm.types import PackedLogprobs
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,11 @@ class Scores:
 class Scorer:
     """Scores documents with a checkpoint's language model; build it once, it prepares a table of products."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, cache: CacheConfig | None = None) -> None:
+        """With a `cache`, each document has one of its own, empty at its beginning."""
         assert isinstance(checkpoint.model, LanguageModel)
         self.tokenizer = checkpoint.tokenizer
+        self._cache = cache or NoCacheConfig()
         self._model = checkpoint.model
         self._runner = PackedRunner(checkpoint.model, bos_id=self.tokenizer.bos_id, eos_id=self.tokenizer.eos_id)
 
@@ -57,8 +61,10 @@ class Scorer:
         scored = 0
         with torch.inference_mode():
             for block in self._runner.blocks(documents):
+                caches = {row: self._cache.open() for row in block.rows.tolist()}
                 for chunk in self._runner.run(documents, block):
-                    values = self._model.softmax.logprobs(chunk.hidden, chunk.targets).cpu().numpy()
+                    found = self._model.softmax.logprobs(chunk.hidden, chunk.targets)
+                    values = _with_caches(caches, chunk, found).cpu().numpy()
                     # bincount adds in order, in float64: the same sum every time.
                     logprob += np.bincount(chunk.rows, weights=values, minlength=len(documents))
                     if keep_tokens:
@@ -67,3 +73,18 @@ class Scorer:
                     report(scored / int(flat_starts[-1]))
         tokens = np.split(flat, flat_starts[1:])[:-1] if keep_tokens else None
         return Scores(logprob, lengths.astype(np.int32), tokens)
+
+
+def _with_caches(caches: Mapping[int, Cache | None], chunk: Chunk, logprobs: PackedLogprobs) -> PackedLogprobs:
+    """The chunk's log-probabilities mixed with those of each row's cache."""
+    if None in caches.values():
+        return logprobs
+    mixed = torch.empty_like(logprobs)
+    order = np.argsort(chunk.rows, kind="stable")  # positions of a row stay in the order of time
+    starts = np.flatnonzero(np.diff(chunk.rows[order], prepend=-1))
+    for positions in np.split(order, starts[1:]):
+        cache = caches[int(chunk.rows[positions[0]])]
+        assert cache is not None
+        places = torch.from_numpy(positions).to(logprobs.device)
+        mixed[places] = cache.mix(chunk.hidden[places], chunk.targets[places], logprobs[places])
+    return mixed

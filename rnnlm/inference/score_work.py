@@ -11,9 +11,12 @@ from pydantic import Field
 from rnnlm.bulk.plan import CostModel
 from rnnlm.bulk.work import ERROR, NULL_TEXT, Device, Processed, Processor, WorkConfig
 from rnnlm.checkpoint import Checkpoint, loaded
-from rnnlm.config import config
+from rnnlm.config import config, to_dict
 from rnnlm.inference.devices import put_on_device, release_cached_memory
+from rnnlm.inference.ensemble import EnsembleScorer
 from rnnlm.inference.score import Scorer
+from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
+from rnnlm.ngram import load_ngram
 
 NON_FINITE = "non_finite: the log-probability is not a finite number"
 FLOPS_PER_SECOND = 5e10  # of one core, for estimates; the plan needs ratios, not the truth
@@ -30,6 +33,14 @@ class ScoreWork(WorkConfig):
     "Column that is scored."
     token_logprobs: bool = False
     "Also write the log-probability of each token, end of sequence included."
+    cache: CacheConfig = Field(default_factory=NoCacheConfig)
+    "Whether words that were seen a short while ago in the same text are likely again."
+    ensemble: list[str] = Field(default_factory=list)
+    "Further checkpoints that vote: the mean of their probabilities."
+    ngram: str | None = None
+    "An n-gram model whose probabilities are mixed in."
+    ngram_weight: float = Field(default=0.1, ge=0.0, le=1.0)
+    "Its share."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker; the rounding of a product can depend on it, so it belongs to the run's identity."
 
@@ -48,12 +59,20 @@ class ScoreWork(WorkConfig):
         ]
 
     def cost(self) -> CostModel:
-        per_token = seconds_per_token(loaded(self.checkpoint))
+        per_token = sum(seconds_per_token(loaded(path)) for path in (self.checkpoint, *self.ensemble))
         return CostModel(seconds_per_row=per_token, seconds_per_byte=per_token / BYTES_PER_TOKEN)
 
     def identity(self) -> dict[str, Any]:
+        strength = {
+            "cache": to_dict(self.cache),
+            "ensemble": [loaded(path).fingerprint for path in self.ensemble],
+            "ngram": [load_ngram(self.ngram).fingerprint, self.ngram_weight] if self.ngram else None,
+        }
+        plain = to_dict(ScoreWork(checkpoint=self.checkpoint))
         return {
             "model": loaded(self.checkpoint).fingerprint,
+            # Only what is asked for: a plain run is the same as before there was anything to ask for.
+            **{name: value for name, value in strength.items() if value != plain[name]},
             "text_column": self.text_column,
             "token_logprobs": self.token_logprobs,
             "threads": self.threads,
@@ -73,8 +92,13 @@ class ScoreProcessor(Processor):
 
     def __init__(self, work: ScoreWork, checkpoint: Checkpoint, device: Device) -> None:
         self._work = work
-        self.hardware = put_on_device(checkpoint, device)
-        self._scorer = Scorer(checkpoint)
+        checkpoints = [checkpoint, *(loaded(path) for path in work.ensemble)]
+        hardware = [put_on_device(one, device) for one in checkpoints]
+        self.hardware = hardware[0]
+        self._scorer: Scorer | EnsembleScorer = Scorer(checkpoint, cache=work.cache)
+        if work.ensemble or work.ngram:
+            ngram = load_ngram(work.ngram) if work.ngram else None
+            self._scorer = EnsembleScorer(checkpoints, cache=work.cache, ngram=ngram, ngram_weight=work.ngram_weight)
 
     def release_memory(self) -> None:
         release_cached_memory()

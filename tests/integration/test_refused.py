@@ -53,7 +53,7 @@ def test_all_problems_of_a_configuration_are_said_at_once(made, out):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["cell=lstmm"], ["cell/lstmm", "elman, gru, lstm"]),
+        (["cell=lstmm"], ["cell/lstmm", "elman, gru, jordan", ", lstm,"]),
         (["a=b=c"], ["quote"]),
         (["task.embedding_size=7"], ["cell.hidden_size (16)", "softmax.tied=false"]),
         (["batching.num_lanes=5", "workers=2"], ["5 lanes", "2 workers"]),

@@ -1,13 +1,11 @@
 """log P of every target of a token table read as one stream, as word-level benchmarks define it.
 
 The hidden state is carried from document to document; nothing is ever reset. A continuous cache and dynamic evaluation
-may be added (`cache.py`, `adaptation.py`), and several models may vote (`ensemble`). The model that is given is left as
-it is: an adapted one is a copy.
+may be added (`cache.py`, `adaptation.py`). The model that is given is left as it is: an adapted one is a copy.
 """
 
 import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -98,25 +96,3 @@ class StreamScorer:
 def one_lane(table: TokenTable, tokenizer: Tokenizer, window: int) -> LaneStream:
     """All targets in their order."""
     return LaneStream(table, num_lanes=1, window=window, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id)
-
-
-def ensemble(each: Sequence[Logprobs], weights: Sequence[float] | None = None) -> Logprobs:
-    """Log of the mean probability of several models; `weights` add up to 1, None weighs all alike."""
-    shares = [1.0 / len(each)] * len(each) if weights is None else list(weights)
-    if len(shares) != len(each) or not math.isclose(sum(shares), 1.0, abs_tol=1e-6) or min(shares) < 0.0:
-        raise ConfigError(f"ensemble: {len(each)} models need as many weights that add up to 1, not {shares}")
-    with np.errstate(divide="ignore"):
-        parts = np.stack([one + np.log(share) for one, share in zip(each, shares, strict=True)])
-    voted: Logprobs = np.logaddexp.reduce(parts, axis=0)
-    return voted
-
-
-def check_same_tokenizer(checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise ConfigError unless all predict the same tokens."""
-    first, *others = checkpoints
-    for other in others:
-        if other.tokenizer.fingerprint != first.tokenizer.fingerprint:
-            raise ConfigError(
-                f"ensemble: {other.location.uri} has tokenizer {other.tokenizer.fingerprint[:12]}, "
-                f"{first.location.uri} has {first.tokenizer.fingerprint[:12]}; models vote on the same tokens only"
-            )

@@ -9,10 +9,11 @@ import torch
 
 from rnnlm.data.tokenizers.words import WordsConfig
 from rnnlm.errors import ConfigError
+from rnnlm.inference.ensemble import check_same_tokenizer, ensemble
 from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
 from rnnlm.inference.stream.cache import Cache, ContinuousCacheConfig
 from rnnlm.inference.stream.fit import fit_cache
-from rnnlm.inference.stream.scorer import StreamScorer, check_same_tokenizer, ensemble
+from rnnlm.inference.stream.scorer import StreamScorer
 from rnnlm.nn.softmax.sampled import SampledSoftmaxConfig
 from tests.corpora import save_tiny, sentences, tiny_task, token_table
 from tests.reference import stream_positions
