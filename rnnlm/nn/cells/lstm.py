@@ -31,7 +31,9 @@ from torch import nn
 from rnnlm.config import config
 from rnnlm.nn.cells.base import FusedCell, drawn
 from rnnlm.nn.cells.gated import GatedCell, GatedConfig, begin_gates, remember
+from rnnlm.nn.cells.lstm_bptt import LSTMSequence, pays_off
 from rnnlm.nn.layer import Layer
+from rnnlm.nn.products import product_dtype
 from rnnlm.types import LayerInputs, LayerOutputs, PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
@@ -86,10 +88,23 @@ class LSTM(FusedCell):
         return hidden, (hidden, cell)
 
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
-        # On a CPU torch has no kernel for a projection: it warns, and takes as long as step after step does here.
-        if self.fused.proj_size and inputs.device.type == "cpu":
-            return Layer.forward(self, inputs, state)
+        if inputs.device.type == "cpu":
+            # torch has no kernel for a projection here: it warns, and takes as long as step after step does.
+            if self.fused.proj_size:
+                return Layer.forward(self, inputs, state)
+            dtype = product_dtype(inputs)
+            if self.training and pays_off(len(inputs), self.fused.hidden_size, dtype):
+                return self._by_sequence(inputs, state, dtype)
         return super().forward(inputs, state)
+
+    def _by_sequence(self, inputs: LayerInputs, state: State, dtype: torch.dtype) -> tuple[LayerOutputs, State]:
+        hidden, cell = state
+        with self.thinned():
+            input_weight, recurrent_weight, input_bias, recurrent_bias = self.weights()
+            given = (inputs.transpose(0, 1), hidden, input_weight, recurrent_weight, input_bias + recurrent_bias)
+            reads, before, into, across, bias = (tensor.to(dtype) for tensor in given)
+            outputs, last = LSTMSequence.apply(reads, before, cell, into, across, bias)
+        return outputs.transpose(0, 1), (outputs[-1], last)
 
 
 class PeepholeLSTM(GatedCell):

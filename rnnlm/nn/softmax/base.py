@@ -92,9 +92,3 @@ def log_frequencies(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def fresh_matrix(rows: int, columns: int) -> nn.Parameter:
     """An output matrix whose logits are near 1 for hidden states near 1."""
     return nn.Parameter(torch.empty(rows, columns).normal_(std=columns**-0.5))
-
-
-def product_dtype(tensor: Tensor) -> torch.dtype:
-    """The precision that large products are done in: what autocast asks for, else the tensor's own."""
-    device = tensor.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnlm.nn.softmax.base import SoftmaxLoss, product_dtype
+from rnnlm.nn.products import product_dtype
+from rnnlm.nn.softmax.base import SoftmaxLoss
 from rnnlm.nn.softmax.log_normaliser import Reading, Struck, Table, chunks, read
 
 

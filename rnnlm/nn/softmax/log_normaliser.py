@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnlm.nn.softmax.products import times_transposed
+from rnnlm.nn.products import times_transposed
 
 # The powers of a chunk are CHUNK x V numbers: 85 MB in float32 at V = 33,278. Measured there with H = 256, a thread of
 # an EPYC (Zen 5), ms for 1,120 positions with gradients, in float32 and bfloat16 products: chunks of 256 rows 490 and

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rnnlm.nn.products import times_transposed
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.nn.softmax.log_normaliser import CHUNK, TILE, chunks
-from rnnlm.nn.softmax.products import times_transposed
 
 HIDDEN = 6
 
