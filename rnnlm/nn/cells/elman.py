@@ -10,11 +10,12 @@ gives the fused kernel.
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from rnnlm.config import config
+from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.base import DenseCellConfig, FusedCell
+from rnnlm.nn.products import linear
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
@@ -37,13 +38,13 @@ class Elman(FusedCell):
     ) -> None:
         fused = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
         super().__init__(fused, (hidden_size,), weight_drop=weight_drop)
-        self.activation = torch.tanh if nonlinearity == "tanh" else torch.relu
+        self.activation = tanh if nonlinearity == "tanh" else torch.relu
 
     def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, recurrent_bias = self.weights()
-        return F.linear(inputs, input_weight, input_bias + recurrent_bias)
+        return linear(inputs, input_weight, input_bias + recurrent_bias)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         _, recurrent_weight, _, _ = self.weights()
-        hidden = self.activation(torch.addmm(projected, state[0], recurrent_weight.t()))
+        hidden = self.activation(projected + linear(state[0], recurrent_weight))
         return hidden, (hidden,)

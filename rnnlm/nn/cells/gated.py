@@ -12,12 +12,13 @@ initialisation", Tallec & Ollivier 2018, equation 16): b_f = log(U(1, memory_ste
 """
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from rnnlm.config import config
+from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.base import DenseCell, DenseCellConfig, drawn
+from rnnlm.nn.products import linear
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, StepOutputs
 
 
@@ -49,8 +50,8 @@ def begin_gates(bias: Tensor, gates: str, options: GatedConfig, *, beside: Tenso
 def remember(gates: ProjectedStep, cell: StepOutputs) -> tuple[StepOutputs, StepOutputs]:
     """h_t and c_t, given i, f, g, o side by side and c_{t-1}."""
     write, keep, candidate, read = gates.chunk(4, dim=1)
-    cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), candidate.tanh())
-    return read.sigmoid() * cell.tanh(), cell
+    cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), tanh(candidate))
+    return read.sigmoid() * tanh(cell), cell
 
 
 class GatedCell(DenseCell):
@@ -79,4 +80,4 @@ class GatedCell(DenseCell):
         begin_gates(self.bias, gates, options)
 
     def project(self, inputs: PackedInputs) -> Projected:
-        return F.linear(inputs, self.input_weight, self.bias)
+        return linear(inputs, self.input_weight, self.bias)

@@ -9,11 +9,12 @@ of the weights are those of torch.nn.GRU, which also gives the fused kernel.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from rnnlm.config import config
+from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.base import DenseCellConfig, FusedCell
+from rnnlm.nn.products import linear
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
@@ -34,15 +35,15 @@ class GRU(FusedCell):
 
     def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, _ = self.weights()
-        return F.linear(inputs, input_weight, input_bias)
+        return linear(inputs, input_weight, input_bias)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden = state[0]
         _, recurrent_weight, _, recurrent_bias = self.weights()
-        recurrent = F.linear(hidden, recurrent_weight, recurrent_bias)
+        recurrent = linear(hidden, recurrent_weight, recurrent_bias)
         input_reset, input_keep, input_new = projected.chunk(3, dim=1)
         hidden_reset, hidden_keep, hidden_new = recurrent.chunk(3, dim=1)
         keep = (input_keep + hidden_keep).sigmoid()
-        new = torch.addcmul(input_new, (input_reset + hidden_reset).sigmoid(), hidden_new).tanh()
+        new = tanh(torch.addcmul(input_new, (input_reset + hidden_reset).sigmoid(), hidden_new))
         hidden = torch.lerp(new, hidden, keep)
         return hidden, (hidden,)

@@ -13,15 +13,16 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rnnlm.config import config
+from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.base import DenseCell, DenseCellConfig, drawn
+from rnnlm.nn.products import linear
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
+    "tanh": tanh,
     "relu": torch.relu,
     "sigmoid": torch.sigmoid,
     "identity": lambda values: values,
@@ -58,9 +59,9 @@ class Jordan(DenseCell):
         self.output_activation = FUNCTIONS[options.output_nonlinearity]
 
     def project(self, inputs: PackedInputs) -> Projected:
-        return F.linear(inputs, self.input_weight, self.bias)
+        return linear(inputs, self.input_weight, self.bias)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
-        hidden = self.activation(torch.addmm(projected, state[0], self.matrix("recurrent_weight").t()))
-        output = self.output_activation(F.linear(hidden, self.output_weight, self.output_bias))
+        hidden = self.activation(projected + linear(state[0], self.matrix("recurrent_weight")))
+        output = self.output_activation(linear(hidden, self.output_weight, self.output_bias))
         return output, (output,)

@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from rnnlm.config import config
+from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.gated import GatedCell, GatedConfig
+from rnnlm.nn.products import linear
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
@@ -39,14 +41,14 @@ class LayerNormLSTM(GatedCell):
         self.memory_shift = nn.Parameter(torch.zeros(self.hidden_size))
 
     def project(self, inputs: PackedInputs) -> Projected:
-        return F.layer_norm(F.linear(inputs, self.input_weight), self.bias.shape, self.input_gain, self.bias)
+        return F.layer_norm(linear(inputs, self.input_weight), self.bias.shape, self.input_gain, self.bias)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden, cell = state
-        recurrent = F.linear(hidden, self.matrix("recurrent_weight"))
+        recurrent = linear(hidden, self.matrix("recurrent_weight"))
         gates = projected + F.layer_norm(recurrent, self.bias.shape, self.recurrent_gain)
         write, keep, candidate, read = gates.chunk(4, dim=1)
-        cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), candidate.tanh())
+        cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), tanh(candidate))
         normal = F.layer_norm(cell, self.memory_gain.shape, self.memory_gain, self.memory_shift)
-        hidden = read.sigmoid() * normal.tanh()
+        hidden = read.sigmoid() * tanh(normal)
         return hidden, (hidden, cell)

@@ -24,16 +24,16 @@ fused kernel; it calls the projection proj_size.
 """
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
 from rnnlm.config import config
+from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.base import FusedCell, drawn
 from rnnlm.nn.cells.gated import GatedCell, GatedConfig, begin_gates, remember
 from rnnlm.nn.cells.lstm_bptt import LSTMSequence, pays_off
 from rnnlm.nn.layer import Layer
-from rnnlm.nn.products import product_dtype
+from rnnlm.nn.products import linear, product_dtype
 from rnnlm.types import LayerInputs, LayerOutputs, PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
@@ -76,15 +76,15 @@ class LSTM(FusedCell):
 
     def project(self, inputs: PackedInputs) -> Projected:
         input_weight, _, input_bias, recurrent_bias = self.weights()
-        return F.linear(inputs, input_weight, input_bias + recurrent_bias)
+        return linear(inputs, input_weight, input_bias + recurrent_bias)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden, cell = state
         _, recurrent_weight, _, _ = self.weights()
-        gates = torch.addmm(projected, hidden, recurrent_weight.t())
+        gates = projected + linear(hidden, recurrent_weight)
         hidden, cell = remember(gates, cell)
         if self.fused.proj_size:
-            hidden = F.linear(hidden, self.get_parameter("fused.weight_hr_l0"))
+            hidden = linear(hidden, self.get_parameter("fused.weight_hr_l0"))
         return hidden, (hidden, cell)
 
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
@@ -119,18 +119,18 @@ class PeepholeLSTM(GatedCell):
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden, cell = state
-        blocks = torch.addmm(projected, hidden, self.matrix("recurrent_weight").t()).split(self.hidden_size, dim=1)
+        blocks = (projected + linear(hidden, self.matrix("recurrent_weight"))).split(self.hidden_size, dim=1)
         keep, candidate, read = blocks[-3:]
         if self.peepholes is not None:
             keep = torch.addcmul(keep, self.peepholes[0], cell)
         if self.coupled:
-            new_cell = torch.lerp(candidate.tanh(), cell, keep.sigmoid())
+            new_cell = torch.lerp(tanh(candidate), cell, keep.sigmoid())
         else:
             write = blocks[0] if self.peepholes is None else torch.addcmul(blocks[0], self.peepholes[2], cell)
-            new_cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), candidate.tanh())
+            new_cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), tanh(candidate))
         if self.peepholes is not None:
             read = torch.addcmul(read, self.peepholes[1], new_cell)
-        hidden = read.sigmoid() * new_cell.tanh()
+        hidden = read.sigmoid() * tanh(new_cell)
         if self.projection is not None:
-            hidden = F.linear(hidden, self.projection)
+            hidden = linear(hidden, self.projection)
         return hidden, (hidden, new_cell)

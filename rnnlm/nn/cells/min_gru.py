@@ -13,11 +13,12 @@ by it. The state starts at 0.
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnlm.config import config
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.scan import ScanCell, mixing
+from rnnlm.nn.products import Linear
 from rnnlm.types import PackedInputs, Parts, Projected
 
 Candidate = Literal["positive", "identity"]
@@ -40,7 +41,7 @@ class MinGRU(ScanCell):
     def __init__(self, input_size: int, hidden_size: int, candidate: Candidate) -> None:
         super().__init__(input_size, hidden_size, (hidden_size, hidden_size))
         self.candidate: Candidate = candidate
-        self.products = nn.Linear(input_size, 2 * hidden_size)  # z, h~
+        self.products = Linear(input_size, 2 * hidden_size)  # z, h~
 
     def project(self, inputs: PackedInputs) -> Projected:
         projected: Tensor = self.products(inputs)

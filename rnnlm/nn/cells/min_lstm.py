@@ -11,12 +11,13 @@ starts at 0.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnlm.config import config
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.min_gru import Candidate, activated
 from rnnlm.nn.cells.scan import ScanCell, mixing
+from rnnlm.nn.products import Linear
 from rnnlm.types import PackedInputs, Parts, Projected
 
 
@@ -39,7 +40,7 @@ class MinLSTM(ScanCell):
     def __init__(self, input_size: int, hidden_size: int, candidate: Candidate, forget_bias: float) -> None:
         super().__init__(input_size, hidden_size, (hidden_size, hidden_size, hidden_size))
         self.candidate: Candidate = candidate
-        self.products = nn.Linear(input_size, 3 * hidden_size)  # f, i, h~
+        self.products = Linear(input_size, 3 * hidden_size)  # f, i, h~
         with torch.no_grad():
             self.products.bias[:hidden_size] = forget_bias
 

@@ -18,13 +18,12 @@ would be noise upon noise, and the paper drops none of them.
 
 import itertools
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
 from rnnlm.config import config
 from rnnlm.nn.cells.gated import GatedCell, GatedConfig, remember
+from rnnlm.nn.products import Linear, linear
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
@@ -74,7 +73,7 @@ class Mogrifier(GatedCell):
                 inputs = 2.0 * matrix(hidden).sigmoid() * inputs
             else:
                 hidden = 2.0 * matrix(inputs).sigmoid() * hidden
-        gates = torch.addmm(F.linear(inputs, self.input_weight, self.bias), hidden, self.matrix("recurrent_weight").t())
+        gates = linear(inputs, self.input_weight, self.bias) + linear(hidden, self.matrix("recurrent_weight"))
         hidden, cell = remember(gates, cell)
         return hidden, (hidden, cell)
 
@@ -82,5 +81,5 @@ class Mogrifier(GatedCell):
 def _matrix(columns: int, rows: int, rank: int | None) -> nn.Module:
     """A linear map without a bias, starting as torch's does: uniform within 1/sqrt(columns) of 0."""
     if rank is None:
-        return nn.Linear(columns, rows, bias=False)
-    return nn.Sequential(nn.Linear(columns, rank, bias=False), nn.Linear(rank, rows, bias=False))
+        return Linear(columns, rows, bias=False)
+    return nn.Sequential(Linear(columns, rank, bias=False), Linear(rank, rows, bias=False))

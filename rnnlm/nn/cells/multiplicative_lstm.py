@@ -10,11 +10,11 @@ has since used that name for a cell with a matrix for a memory, so it is spelt o
 """
 
 import torch
-import torch.nn.functional as F
 
 from rnnlm.config import config
 from rnnlm.nn.cells.base import drawn
 from rnnlm.nn.cells.gated import GatedCell, GatedConfig, remember
+from rnnlm.nn.products import linear
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, State, StepOutputs
 
 
@@ -37,11 +37,11 @@ class MultiplicativeLSTM(GatedCell):
 
     def project(self, inputs: PackedInputs) -> Projected:
         """W x + b and W_m x side by side."""
-        return torch.cat([super().project(inputs), F.linear(inputs, self.factor_input_weight)], dim=1)
+        return torch.cat([super().project(inputs), linear(inputs, self.factor_input_weight)], dim=1)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden, cell = state
         gates, factor = projected.split([4 * self.hidden_size, self.hidden_size], dim=1)
-        mixed = factor * F.linear(hidden, self.matrix("factor_recurrent_weight"))
-        hidden, cell = remember(torch.addmm(gates, mixed, self.matrix("recurrent_weight").t()), cell)
+        mixed = factor * linear(hidden, self.matrix("factor_recurrent_weight"))
+        hidden, cell = remember(gates + linear(mixed, self.matrix("recurrent_weight")), cell)
         return hidden, (hidden, cell)

@@ -20,8 +20,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rnnlm.config import config
+from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.scan import ScanCell, mixing
+from rnnlm.nn.products import linear
 from rnnlm.types import LayerOutputs, PackedInputs, Parts, Projected, State, StepOutputs
 
 Window = Literal[1, 2]
@@ -52,7 +54,7 @@ class QRNN(ScanCell):
         self.bias = nn.Parameter(torch.empty(gates).uniform_(-limit, limit))
 
     def project(self, inputs: PackedInputs) -> Projected:
-        return F.linear(inputs, self.weight, self.padded_bias())
+        return linear(inputs, self.weight, self.padded_bias())
 
     def padded_bias(self) -> Tensor:
         """b for the products with W, 0 for those with V."""
@@ -65,7 +67,7 @@ class QRNN(ScanCell):
             write = 1.0 - keep
             kept = torch.rand_like(write) >= self.zoneout if self.training else 1.0 - self.zoneout
             keep = 1.0 - write * kept
-        return mixing(keep, candidate.tanh())
+        return mixing(keep, tanh(candidate))
 
     def outputs(self, parts: Parts, memory: Tensor) -> Tensor:
         return parts[0].narrow(-1, 2 * self.output_size, self.output_size).sigmoid() * memory

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rnnlm.config import config
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.scan import ScanCell
+from rnnlm.nn.products import Linear, linear
 from rnnlm.types import LayerInputs, PackedInputs, Parts, Projected
 
 SHARPNESS = 8.0  # c
@@ -47,7 +48,7 @@ class RGLRU(ScanCell):
 
     def __init__(self, input_size: int, hidden_size: int, blocks: int) -> None:
         super().__init__(input_size, hidden_size, (hidden_size,) * 3)
-        self.enter = None if input_size == hidden_size else nn.Linear(input_size, hidden_size, bias=False)
+        self.enter = None if input_size == hidden_size else Linear(input_size, hidden_size, bias=False)
         size = hidden_size // blocks
         self.weight = nn.Parameter(torch.empty(2, blocks, size, size).normal_(std=size**-0.5))  # W_a, W_x
         self.bias = nn.Parameter(torch.zeros(2, hidden_size))
@@ -62,7 +63,7 @@ class RGLRU(ScanCell):
         """r and i before the sigmoid."""
         blocks, size = self.weight.shape[1:3]
         if blocks == 1:
-            return list(F.linear(entered, self.weight.flatten(0, 2), self.bias.flatten()).chunk(2, dim=-1))
+            return list(linear(entered, self.weight.flatten(0, 2), self.bias.flatten()).chunk(2, dim=-1))
         cut = entered.reshape(-1, blocks, size).transpose(0, 1)  # block N size
         products = (torch.bmm(cut, weight.mT).transpose(0, 1).reshape(entered.shape) for weight in self.weight)
         return [product + bias for product, bias in zip(products, self.bias, strict=True)]

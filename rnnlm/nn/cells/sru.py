@@ -24,6 +24,7 @@ from rnnlm.config import config
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.scan import ScanCell, mixing
 from rnnlm.nn.linear_scan import flow_back
+from rnnlm.nn.products import linear
 from rnnlm.types import LayerInputs, LayerOutputs, PackedInputs, Parts, Projected, State, StepOutputs
 
 
@@ -58,7 +59,7 @@ class SRU(ScanCell):
     def products(self, inputs: Tensor) -> Tensor:
         """f, r, W x and, unless the inputs themselves take the highway, W_x x."""
         gates, blocks = len(self.bias), len(self.weight)
-        return F.linear(inputs, self.weight, F.pad(self.bias, (0, blocks - gates)))
+        return linear(inputs, self.weight, F.pad(self.bias, (0, blocks - gates)))
 
     def project(self, inputs: PackedInputs) -> Projected:
         products = self.products(inputs)

@@ -14,12 +14,13 @@ on where in the sequence a position stands, so a layer that carries the last key
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnlm.config import config
 from rnnlm.nn.layer import Layer, LayerConfig
 from rnnlm.nn.layers.history import joined, last
 from rnnlm.nn.packing import Packing
+from rnnlm.nn.products import Linear
 from rnnlm.types import (
     LayerInputs,
     LayerOutputs,
@@ -85,8 +86,8 @@ class Attention(Layer):
         self, input_size: int, size: int, num_heads: int, *, dropout: float, state_sizes: tuple[int, ...] = ()
     ) -> None:
         super().__init__(input_size, input_size, state_sizes)
-        self.to_parts = nn.Linear(input_size, 3 * size)
-        self.to_outputs = nn.Linear(size, input_size)
+        self.to_parts = Linear(input_size, 3 * size)
+        self.to_outputs = Linear(size, input_size)
         self.num_heads, self.dropout = num_heads, dropout
         slopes = torch.exp2(-8 * torch.arange(1, num_heads + 1) / num_heads)
         self.register_buffer("slopes", slopes[:, None, None], persistent=False)

@@ -11,11 +11,11 @@ gate       z_t = sigmoid(W [f_t ; b_t] + c)        y_t = z_t * f_t + (1 - z_t) *
 from typing import Literal
 
 import torch
-from torch import nn
 
 from rnnlm.config import config
 from rnnlm.nn.layer import Layer, LayerConfig, checked_size
 from rnnlm.nn.layers.reading_order import ReadingOrder
+from rnnlm.nn.products import Linear
 from rnnlm.types import LayerInputs, LayerOutputs, Lengths
 
 Combine = Literal["concat", "sum", "product", "gate"]
@@ -64,7 +64,7 @@ class Bidirectional(Layer):
         self.ahead = ahead
         self.back = ReadingOrder(back, "backward")
         self.combine = combine
-        self.gate = nn.Linear(2 * output_size, output_size) if combine == "gate" else None
+        self.gate = Linear(2 * output_size, output_size) if combine == "gate" else None
 
     def read(self, inputs: LayerInputs, lengths: Lengths) -> LayerOutputs:
         ahead, back = self.ahead.read(inputs, lengths), self.back.read(inputs, lengths)

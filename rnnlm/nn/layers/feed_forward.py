@@ -4,12 +4,12 @@ y = W2 f(W1 x + b1) + b2
 """
 
 from pydantic import Field
-from torch import nn
 
 from rnnlm.config import config
 from rnnlm.nn.activations import ACTIVATIONS, Activation
 from rnnlm.nn.dropout import Dropout
 from rnnlm.nn.layer import LayerConfig, PositionLayer
+from rnnlm.nn.products import Linear
 from rnnlm.types import PackedInputs, Projected
 
 
@@ -42,10 +42,10 @@ class FeedForward(PositionLayer):
         self, input_size: int, inner_size: int, output_size: int, activation: Activation, *, dropout: float
     ) -> None:
         super().__init__(input_size, output_size)
-        self.widen = nn.Linear(input_size, inner_size)
+        self.widen = Linear(input_size, inner_size)
         self.activation = ACTIVATIONS[activation]
         self.dropout = Dropout(dropout, variational=False)
-        self.narrow = nn.Linear(inner_size, output_size)
+        self.narrow = Linear(inner_size, output_size)
 
     def project(self, inputs: PackedInputs) -> Projected:
         outputs: Projected = self.narrow(self.dropout(self.activation(self.widen(inputs))))

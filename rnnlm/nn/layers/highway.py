@@ -13,6 +13,7 @@ from torch import nn
 from rnnlm.config import config
 from rnnlm.nn.layer import Layer
 from rnnlm.nn.layers.bypass import Bypass, BypassConfig
+from rnnlm.nn.products import Linear
 from rnnlm.types import Features
 
 
@@ -32,7 +33,7 @@ class Highway(Bypass):
 
     def __init__(self, inner: Layer, gate_bias: float) -> None:
         super().__init__(inner)
-        self.gate = nn.Linear(self.input_size, self.output_size)
+        self.gate = Linear(self.input_size, self.output_size)
         nn.init.constant_(self.gate.bias, gate_bias)
 
     def join(self, inputs: Features, outputs: Features) -> Features:

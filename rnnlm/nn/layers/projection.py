@@ -1,10 +1,10 @@
 """A linear map of each position: y = W x + b. Brings a wide stack to the size of a tied embedding."""
 
 from pydantic import Field
-from torch import nn
 
 from rnnlm.config import config
 from rnnlm.nn.layer import LayerConfig, PositionLayer
+from rnnlm.nn.products import Linear
 from rnnlm.types import PackedInputs, Projected
 
 
@@ -29,7 +29,7 @@ class Projection(PositionLayer):
 
     def __init__(self, input_size: int, output_size: int, *, bias: bool) -> None:
         super().__init__(input_size, output_size)
-        self.linear = nn.Linear(input_size, output_size, bias=bias)
+        self.linear = Linear(input_size, output_size, bias=bias)
 
     def project(self, inputs: PackedInputs) -> Projected:
         outputs: Projected = self.linear(inputs)

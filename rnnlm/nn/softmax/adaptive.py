@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from rnnlm.config import config
 from rnnlm.errors import ConfigError
+from rnnlm.nn.products import Linear, linear
 from rnnlm.nn.softmax.base import Softmax, SoftmaxConfig, SoftmaxLoss, fresh_matrix, log_frequencies
 from rnnlm.nn.softmax.fused import Kind, fused_loss, target_logprobs
 from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
@@ -135,10 +136,10 @@ class AdaptiveSoftmax(Softmax):
     def logits(self, hidden: StepOutputs) -> StepLogits:
         """Log-probabilities."""
         (head, head_bias), *rest = self._tables()
-        first = F.linear(hidden, head, head_bias).log_softmax(1)
+        first = linear(hidden, head, head_bias).log_softmax(1)
         parts = [first[:, : self.bounds[1]]]
         for cluster, (reduce, (rows, bias)) in enumerate(zip(self.reduce, rest, strict=True)):
-            inside = F.linear(reduce(hidden), rows, bias).log_softmax(1)
+            inside = linear(reduce(hidden), rows, bias).log_softmax(1)
             parts.append(inside + first[:, self.bounds[1] + cluster].unsqueeze(1))
         return torch.cat(parts, dim=1)[:, self.rank]
 
@@ -169,7 +170,7 @@ class AdaptiveSoftmax(Softmax):
 
 def _matrix(input_size: int, size: int, *, std: float) -> nn.Linear:
     """The first logits of a cluster shall be as large as those of the head; torch's own choice makes them tiny."""
-    layer = nn.Linear(input_size, size, bias=False)
+    layer = Linear(input_size, size, bias=False)
     nn.init.normal_(layer.weight, std=std)
     return layer
 

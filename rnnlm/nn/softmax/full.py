@@ -10,10 +10,10 @@ formed in the same pass, since they need those logits too (`fused`, `log_normali
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnnlm.config import config
+from rnnlm.nn.products import linear
 from rnnlm.nn.softmax.base import Softmax, SoftmaxConfig, SoftmaxLoss, fresh_matrix, log_frequencies
 from rnnlm.nn.softmax.fused import Kind, fused_loss, target_logprobs
 from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
@@ -43,7 +43,7 @@ class FullSoftmax(Softmax):
                 self.bias.copy_(torch.from_numpy(log_frequencies(counts)))
 
     def logits(self, hidden: StepOutputs) -> StepLogits:
-        return F.linear(hidden, self.weight, self.bias)
+        return linear(hidden, self.weight, self.bias)
 
     def logprobs(self, hidden: PackedHidden, targets: PackedTargets) -> PackedLogprobs:
         return target_logprobs(hidden, self.weight, self.bias, targets)

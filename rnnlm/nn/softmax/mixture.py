@@ -9,11 +9,11 @@ share V and b, so a position with K experts is K positions of a full softmax, an
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from rnnlm.config import config
+from rnnlm.nn.products import Linear, linear
 from rnnlm.nn.softmax.base import Softmax, SoftmaxConfig, SoftmaxLoss, fresh_matrix, log_frequencies
 from rnnlm.nn.softmax.fused import Kind, fused_loss, target_logprobs
 from rnnlm.nn.softmax.log_normaliser import chunks
@@ -55,8 +55,8 @@ class MixtureSoftmax(Softmax):
         self.num_experts = num_experts
         self.weight = weight
         self.bias = nn.Parameter(weight.new_zeros(len(weight))) if bias else None
-        self.latent = nn.Linear(hidden_size, num_experts * weight.shape[1])
-        self.mixing = nn.Linear(hidden_size, num_experts, bias=False)
+        self.latent = Linear(hidden_size, num_experts * weight.shape[1])
+        self.mixing = Linear(hidden_size, num_experts, bias=False)
 
     def prepare(self, counts: npt.NDArray[np.int64]) -> None:
         if self.bias is not None:
@@ -70,7 +70,7 @@ class MixtureSoftmax(Softmax):
 
     def logits(self, hidden: StepOutputs) -> StepLogits:
         latent, log_prior = self._experts(hidden)
-        logprobs = F.linear(latent, self.weight, self.bias).log_softmax(1).unflatten(0, (-1, self.num_experts))
+        logprobs = linear(latent, self.weight, self.bias).log_softmax(1).unflatten(0, (-1, self.num_experts))
         mixed: Tensor = (logprobs + log_prior.unsqueeze(2)).logsumexp(1)
         return mixed
 
