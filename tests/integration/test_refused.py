@@ -56,7 +56,10 @@ def test_all_problems_of_a_configuration_are_said_at_once(made, out):
         (["cell=lstmm"], ["cell/lstmm", "elman, gru, jordan", ", lstm,"]),
         (["a=b=c"], ["quote"]),
         (["task.embedding_size=7"], ["cell.hidden_size (16)", "softmax.tied=false"]),
-        (["task.num_layers=0", "batching.window=0"], ["task.num_layers", "batching.window", "greater than or equal to 1"]),
+        (
+            ["task.num_layers=0", "batching.window=0"],
+            ["task.num_layers", "batching.window", "greater than or equal to 1"],
+        ),
         (["batching.num_lanes=4000000"], ["4,000,000 lanes", "targets"]),
         (["batching.num_lanes=5", "workers=2"], ["5 lanes", "2 workers"]),
         (["tokenizer_path=/nowhere"], ["/nowhere", "jobs.train_tokenizer"]),
