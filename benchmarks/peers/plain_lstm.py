@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.plain_lstm outputs/corpora/wikitext2 [--embedding 256 --hidden 512]
 
-Two LSTM layers, the second as wide as the embedding, tied, with dropout, columns and steps of the recipe it is compared
-with; Adam at a constant learning rate and clipped gradients.
+Two LSTM layers, the second as wide as the embedding, tied, with dropout; Adam at a constant learning rate and clipped
+gradients.
 """
 
 import argparse
