@@ -1,9 +1,9 @@
 """What decoding works with: a Stepper that gives logits, and a strategy that chooses tokens from them."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,12 @@ from pydantic import Field
 from torch import Tensor
 
 from rnnlm.config import config
-from rnnlm.determinism import numpy_generator
+from rnnlm.decoding.lanes import Entrants, Lanes
+from rnnlm.decoding.rows import log_sum_exp
 from rnnlm.types import State, StepLogits, StepTokens
+
+LANES = 128  # prompts continued side by side
+READ_PROMPTS = 256  # prompts read at a time
 
 Ids = npt.NDArray[np.integer]
 FinishReason = Literal["end", "length"]
@@ -31,7 +35,7 @@ class Stepper(Protocol):
         """For each prompt the last input (its last token, or bos) and the state before that input."""
 
     def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
-        """Read one token a row; logits of the token that follows, and the new state."""
+        """Read one token a row; logits of the token that follows, and the new state; the caller may change both."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,17 @@ class Hypothesis:
 class DecodingConfig:
     """Base of the configs in conf/decoding."""
 
+    draws: ClassVar[bool] = True  # whether choosing needs random numbers
+
     max_tokens: int = Field(default=256, ge=1)
     "Most tokens generated after a prompt."
 
     @abstractmethod
-    def choose(self, logits: StepLogits, uniforms: Float[Tensor, " B"]) -> StepTokens:
-        """A token for each row. `uniforms` in [0, 1) are the row's own randomness for this step."""
+    def choose(
+        self, logits: StepLogits, uniforms: Float[Tensor, " B"], log_normaliser: Float[Tensor, " B"]
+    ) -> StepTokens:
+        """A token for each row. `uniforms` in [0, 1) are the row's own randomness for this step (zeros if not `draws`);
+        `log_normaliser` is the log-sum-exp of its logits."""
 
 
 def decode(
@@ -63,40 +72,77 @@ def decode(
     *,
     seed: int,
     row_ids: Sequence[int],
+    lanes: int = LANES,
+    report: Callable[[float], None] = lambda _: None,
 ) -> list[Hypothesis]:
-    """Continue each prompt until eos or `max_tokens`.
+    """Continue each prompt until eos or `max_tokens`; hypotheses in the order of the prompts.
 
-    Row r draws from a generator seeded by (seed, row_ids[r]), so its text depends neither on its neighbours nor on the
-    worker it meets. Rows that ended leave the batch.
+    `lanes` prompts are continued side by side; one that ends makes room for the next at once. Row r draws from a
+    generator seeded by (seed, row_ids[r]), its number t for its token t, so its text depends neither on its neighbours
+    nor on the worker it meets. `report` is told the share of prompts that is done.
     """
-    if not prompts:
+    queue = _Queue(stepper, prompts, max(lanes, READ_PROMPTS))
+    first = queue.take(lanes)
+    if first is None:
         return []
-    tokens, state = stepper.start(prompts)
-    device = tokens.device
-    generators = [numpy_generator(seed, "decoding", row_id) for row_id in row_ids]
-    uniforms = np.stack([generator.random(strategy.max_tokens, dtype=np.float32) for generator in generators])
-    generated: list[list[int]] = [[] for _ in prompts]
-    logprobs = np.zeros(len(prompts))
-    reasons: list[FinishReason] = ["length"] * len(prompts)
-    alive = np.arange(len(prompts))
-    for time in range(strategy.max_tokens):
-        logits, state = stepper.step(tokens, state)
-        normaliser = logits.logsumexp(1)
-        if stepper.bos_id != stepper.eos_id:
-            logits[:, stepper.bos_id] = -torch.inf  # bos starts a sequence and is never an output
-        tokens = strategy.choose(logits, torch.from_numpy(uniforms[alive, time]).to(device))
-        chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1) - normaliser
-        logprobs[alive] += chosen.double().cpu().numpy()
-        ended = (tokens == stepper.eos_id).cpu().numpy()
-        for row, token, end in zip(alive.tolist(), tokens.tolist(), ended.tolist(), strict=True):
-            if end:
-                reasons[row] = "end"
-            else:
-                generated[row].append(token)
-        if ended.any():
-            kept = torch.from_numpy(np.flatnonzero(~ended)).to(device)
-            tokens, state = tokens[kept], tuple(tensor[kept] for tensor in state)
-            alive = alive[~ended]
-            if not len(alive):
-                break
-    return [Hypothesis(*parts) for parts in zip(generated, logprobs.tolist(), reasons, strict=True)]
+    running = Lanes(
+        first,
+        row_ids=row_ids,
+        seed=seed,
+        max_tokens=strategy.max_tokens,
+        draws=strategy.draws,
+        eos_id=stepper.eos_id,
+    )
+    found: dict[int, Hypothesis] = {}
+    while len(running.rows):
+        logits, state = stepper.step(running.tokens, running.state)
+        tokens, logprobs = _choose(stepper, strategy, logits, running.uniforms())
+        ended = running.write(tokens, logprobs, state)
+        if not len(ended):
+            continue
+        for lane in ended.tolist():
+            row, text, logprob, by_eos = running.take(lane)
+            found[row] = Hypothesis(text, logprob, "end" if by_eos else "length")
+        while len(ended) and (entrants := queue.take(len(ended))) is not None:
+            running.refill(ended[: len(entrants.rows)], entrants)
+            ended = ended[len(entrants.rows) :]
+        if len(ended):
+            running.close(ended)
+        report(len(found) / len(prompts))
+    return [found[row] for row in range(len(prompts))]
+
+
+def _choose(
+    stepper: Stepper, strategy: DecodingConfig, logits: StepLogits, uniforms: Float[Tensor, " B"]
+) -> tuple[StepTokens, Float[Tensor, " B"]]:
+    """A token for each row and its log-probability (float64). Spoils the logits."""
+    bos = logits[:, stepper.bos_id].clone()
+    starts_only = stepper.bos_id != stepper.eos_id  # then bos is never an output
+    if starts_only:
+        logits[:, stepper.bos_id] = -torch.inf
+    log_normaliser = log_sum_exp(logits)
+    tokens = strategy.choose(logits, uniforms, log_normaliser)
+    whole = torch.logaddexp(log_normaliser, bos) if starts_only else log_normaliser
+    return tokens, (logits.gather(1, tokens.unsqueeze(1)).squeeze(1) - whole).double()
+
+
+class _Queue:
+    """Prompts on their way to the lanes, in their order. They are read `size` at a time, since reading one alone would
+    leave the processor idle; so no more than that are held with their states."""
+
+    def __init__(self, stepper: Stepper, prompts: Sequence[Ids], size: int) -> None:
+        self._stepper, self._prompts, self._size = stepper, prompts, size
+        self._num_read = 0
+        self._waiting: Entrants | None = None
+
+    def take(self, count: int) -> Entrants | None:
+        """The next prompts, `count` at the most; None when all are taken."""
+        if self._waiting is None:
+            begin, end = self._num_read, min(len(self._prompts), self._num_read + self._size)
+            if begin == end:
+                return None
+            self._num_read = end
+            self._waiting = Entrants(np.arange(begin, end), *self._stepper.start(self._prompts[begin:end]))
+        waiting = self._waiting
+        self._waiting = waiting.part(slice(count, None)) if count < len(waiting.rows) else None
+        return waiting.part(slice(count))

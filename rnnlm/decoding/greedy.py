@@ -5,6 +5,7 @@ from torch import Tensor
 
 from rnnlm.config import config
 from rnnlm.decoding.base import DecodingConfig
+from rnnlm.decoding.rows import best
 from rnnlm.types import StepLogits, StepTokens
 
 
@@ -12,5 +13,12 @@ from rnnlm.types import StepLogits, StepTokens
 class GreedyConfig(DecodingConfig):
     """Always the most probable token."""
 
-    def choose(self, logits: StepLogits, uniforms: Float[Tensor, " B"]) -> StepTokens:  # noqa: ARG002 - draws nothing
-        return logits.argmax(1)
+    draws = False
+
+    def choose(
+        self,
+        logits: StepLogits,
+        uniforms: Float[Tensor, " B"],  # noqa: ARG002 - draws nothing
+        log_normaliser: Float[Tensor, " B"],  # noqa: ARG002 - compares logits alone
+    ) -> StepTokens:
+        return best(logits)

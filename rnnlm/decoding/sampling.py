@@ -12,11 +12,13 @@ from torch import Tensor
 
 from rnnlm.config import config
 from rnnlm.decoding.base import DecodingConfig
+from rnnlm.decoding.rows import best_few, log_sum_exp
 from rnnlm.types import StepLogits, StepTokens
 
 # Sorting a whole vocabulary costs more than the network. Nearly always the best few hold the nucleus or the draw; the
-# exact normaliser tells when they do not, and only then is everything sorted.
+# exact normaliser tells when they do not, and only then are more looked at.
 CANDIDATES = 256
+WIDENING = 4
 
 
 @config
@@ -30,28 +32,35 @@ class SamplingConfig(DecodingConfig):
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     "Keep the fewest tokens whose probabilities reach this sum."
 
-    def choose(self, logits: StepLogits, uniforms: Float[Tensor, " B"]) -> StepTokens:
-        scaled = logits / self.temperature
-        vocab_size = scaled.shape[1]
+    def choose(
+        self, logits: StepLogits, uniforms: Float[Tensor, " B"], log_normaliser: Float[Tensor, " B"]
+    ) -> StepTokens:
+        vocab_size = logits.shape[1]
         keep = vocab_size if self.top_k is None else min(self.top_k, vocab_size)
-        width = min(keep, CANDIDATES)
-        values, tokens = scaled.topk(width, dim=1)
-        if self.top_k is None:
-            probabilities = (values - scaled.logsumexp(1, keepdim=True)).exp()
-        elif width == keep:
-            probabilities = values.softmax(1)
+        if keep <= CANDIDATES:
+            log_sum = log_normaliser  # of no use, as all that is kept is looked at
+        elif keep < vocab_size:
+            log_sum = log_sum_exp(best_few(logits, keep)[0] / self.temperature)
         else:
-            probabilities = (values - scaled.topk(keep, dim=1).values.logsumexp(1, keepdim=True)).exp()
-        choice, settled = _draw(probabilities, uniforms, self.top_p, complete=width == keep)
+            log_sum = log_normaliser if self.temperature == 1.0 else log_sum_exp(logits / self.temperature)
+        return self._choose_among(min(keep, CANDIDATES), keep, logits, uniforms, log_sum)
+
+    def _choose_among(
+        self, width: int, keep: int, logits: StepLogits, uniforms: Float[Tensor, " B"], log_sum: Float[Tensor, " B"]
+    ) -> StepTokens:
+        """Draw among the `keep` best, whose scaled logits have the log-sum-exp `log_sum`, by a look at the `width` best
+        if they are enough."""
+        values, tokens = best_few(logits, width)
+        scaled = values / self.temperature
+        complete = width == keep
+        probabilities = scaled.softmax(1) if complete else (scaled - log_sum.unsqueeze(1)).exp()
+        choice, settled = _draw(probabilities, uniforms, self.top_p, complete=complete)
         result = tokens.gather(1, choice.unsqueeze(1)).squeeze(1)
         if not settled.all():
-            result[~settled] = self._choose_from_all(scaled[~settled], uniforms[~settled], keep)
+            rest = ~settled
+            wider = min(keep, WIDENING * width)
+            result[rest] = self._choose_among(wider, keep, logits[rest], uniforms[rest], log_sum[rest])
         return result
-
-    def _choose_from_all(self, scaled: StepLogits, uniforms: Float[Tensor, " B"], keep: int) -> StepTokens:
-        values, tokens = scaled.topk(keep, dim=1)
-        choice, _ = _draw(values.softmax(1), uniforms, self.top_p, complete=True)
-        return tokens.gather(1, choice.unsqueeze(1)).squeeze(1)
 
 
 def _draw(

@@ -11,8 +11,6 @@ from rnnlm.inference.packed import PackedRunner, Report, ignore
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.types import State, StepLogits, StepTokens
 
-BATCH_ROWS = 256  # prompts continued at the same time
-
 
 class LanguageModelStepper:
     """A language model as decoding sees it; prompts are read packed, without any softmax."""
@@ -38,7 +36,10 @@ class LanguageModelStepper:
         return torch.tensor(last, device=self._model.device), state
 
     def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
-        return self._model.step(tokens, state)
+        table = self._runner._table
+        projected = self._model.project_tokens(tokens) if table is None else table.index_select(0, tokens)
+        hidden, state = self._model.stack.advance(projected, state)
+        return self._model.softmax.logits(hidden), state
 
 
 class Generator:
@@ -61,19 +62,20 @@ class Generator:
         `report` is told the share of prompts that is done."""
         encoded = self.tokenizer.encode(prompts)
         ids = np.arange(len(prompts)) if row_ids is None else np.asarray(row_ids)
-        # Prompts of like length together, so that reading them wastes nothing; the outcome does not depend on it.
+        # Prompts of like length are read together, so that reading them wastes nothing; the outcome does not depend on
+        # it.
         order = np.argsort([len(tokens) for tokens in encoded], kind="stable")
-        result: list[Hypothesis | None] = [None] * len(prompts)
         with torch.inference_mode():
-            for start in range(0, len(order), BATCH_ROWS):
-                rows = order[start : start + BATCH_ROWS]
-                found = decode(
-                    self._stepper, [encoded[row] for row in rows], strategy, seed=seed, row_ids=ids[rows].tolist()
-                )
-                for row, hypothesis in zip(rows.tolist(), found, strict=True):
-                    result[row] = hypothesis
-                report(min(1.0, (start + BATCH_ROWS) / len(order)))
-        return [hypothesis for hypothesis in result if hypothesis is not None]
+            found = decode(
+                self._stepper,
+                [encoded[row] for row in order],
+                strategy,
+                seed=seed,
+                row_ids=ids[order].tolist(),
+                report=report,
+            )
+        places = np.argsort(order)
+        return [found[place] for place in places]
 
     def continuation(self, prompt: str, tokens: Sequence[int]) -> str:
         """The text of generated tokens as it stands behind the prompt, blanks at the seam included."""

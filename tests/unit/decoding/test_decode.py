@@ -1,16 +1,20 @@
 """Decoding of a table: every strategy of conf/decoding keeps the contract, and sampling has the table's distribution."""
 
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from rnnlm.config import from_dict, to_dict
-from rnnlm.decoding.base import DecodingConfig, decode
+from rnnlm.decoding import base
+from rnnlm.decoding.base import DecodingConfig, Hypothesis, decode
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
+from rnnlm.determinism import numpy_generator
 from tests.reference import TableStepper, kept_distribution
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "decoding"
@@ -74,6 +78,90 @@ def test_the_same_seed_gives_the_same_output_whatever_else_is_in_the_batch(stepp
     assert shuffled == [together[row] for row in order]
     for row in range(6):
         assert run(stepper, strategy, prompts=PROMPTS[row : row + 1], row_ids=ROW_IDS[row : row + 1]) == [together[row]]
+
+
+def decode_naively(stepper, prompts, strategy, *, seed, row_ids):
+    """The slow truth: one prompt after another, one token after another."""
+    result = []
+    for prompt, row_id in zip(prompts, row_ids, strict=True):
+        uniforms = numpy_generator(seed, "decoding", row_id).random(strategy.max_tokens, dtype=np.float32)
+        token, state = stepper.start([prompt])
+        tokens, logprob, reason = [], 0.0, "length"
+        for uniform in uniforms:
+            logits, state = stepper.step(token, state)
+            whole = logits.logsumexp(1)
+            logits[:, stepper.bos_id] = -torch.inf
+            token = strategy.choose(logits, torch.tensor([uniform]), logits.logsumexp(1))
+            logprob += (logits[0, token.item()] - whole[0]).item()
+            if token.item() == stepper.eos_id:
+                reason = "end"
+                break
+            tokens.append(token.item())
+        result.append(Hypothesis(tokens, logprob, reason))
+    return result
+
+
+class WatchedStepper(TableStepper):
+    """Notes how many prompts are read and how many rows are stepped at a time."""
+
+    def __init__(self):
+        super().__init__(7)
+        self.read, self.stepped = [], []
+
+    def start(self, prompts):
+        self.read.append(len(prompts))
+        return super().start(prompts)
+
+    def step(self, tokens, state):
+        self.stepped.append(len(tokens))
+        return super().step(tokens, state)
+
+
+MANY = [PROMPTS[number % len(PROMPTS)] for number in range(150)]
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 7, 150, 1000])
+@pytest.mark.parametrize("read_prompts", [1, 5, 256])
+def test_lanes_that_are_refilled_give_what_one_prompt_after_another_gives(
+    small, strategy, lanes, read_prompts, monkeypatch
+):
+    monkeypatch.setattr(base, "READ_PROMPTS", read_prompts)
+    expected = decode_naively(small, MANY, strategy, seed=4, row_ids=range(150))
+    found = decode(small, MANY, strategy, seed=4, row_ids=range(150), lanes=lanes)
+    for mine, slow in zip(found, expected, strict=True):
+        assert (mine.tokens, mine.finish_reason) == (slow.tokens, slow.finish_reason)
+        assert mine.logprob == pytest.approx(slow.logprob, abs=FLOAT32_LOGPROB)
+    if isinstance(strategy, SamplingConfig):
+        assert {one.finish_reason for one in found} == {"end", "length"}
+
+
+def test_lanes_are_full_while_prompts_wait_and_fewer_when_none_does(strategy, monkeypatch):
+    monkeypatch.setattr(base, "READ_PROMPTS", 32)
+    stepper = WatchedStepper()
+    found = decode(stepper, MANY, strategy, seed=4, row_ids=range(150), lanes=10)
+    assert stepper.read == [32, 32, 32, 32, 22]
+    # Every step of a lane is a token or an end: none is wasted on a text that is done.
+    assert sum(stepper.stepped) == sum(len(one.tokens) + (one.finish_reason == "end") for one in found)
+    assert stepper.stepped == sorted(stepper.stepped, reverse=True)
+    assert stepper.stepped.count(10) > 0.8 * len(stepper.stepped)
+
+
+def test_the_report_is_the_share_of_prompts_that_is_done(small, strategy):
+    shares = []
+    decode(small, MANY, strategy, seed=4, row_ids=range(150), lanes=10, report=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert len(shares) > 15
+
+
+def test_memory_does_not_grow_with_prompts_times_the_limit(small):
+    small.table[..., small.eos_id] = 20.0
+    count, max_tokens = 600, 20_000
+    tracemalloc.start()
+    decode(small, [PROMPTS[0]] * count, SamplingConfig(max_tokens=max_tokens), seed=0, row_ids=range(count), lanes=8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < count * max_tokens * 4 / 10  # a tenth of all uniform numbers
 
 
 def test_no_prompts_no_hypotheses(small, strategy):

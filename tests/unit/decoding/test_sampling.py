@@ -39,12 +39,16 @@ def logits_of(vocabulary, seed=0):
     return values + np.float32(0.01) * np.arange(size, dtype=np.float32) / size  # no ties, so the order is one
 
 
+def choose(config, logits, uniforms):
+    return config.choose(logits, uniforms, logits.logsumexp(1))
+
+
 def grid_counts(config, logits):
     """How often each token is chosen when the uniform numbers are spread evenly: a draw without chance."""
     uniforms = torch.from_numpy(((np.arange(GRID) + 0.5) / GRID).astype(np.float32))
     counts = np.zeros(len(logits), dtype=np.int64)
     for part in uniforms.split(2000):
-        chosen = config.choose(torch.from_numpy(logits).expand(len(part), -1).clone(), part)
+        chosen = choose(config, torch.from_numpy(logits).expand(len(part), -1).clone(), part)
         counts += np.bincount(chosen.numpy(), minlength=len(logits))
     return counts
 
@@ -68,7 +72,7 @@ def test_the_number_of_candidates_changes_nothing(vocabulary, options, monkeypat
     found = {}
     for candidates in (1, 16, CANDIDATES, 10_000):
         monkeypatch.setattr(sampling, "CANDIDATES", candidates)
-        found[candidates] = SamplingConfig(**options).choose(logits.clone(), uniforms).tolist()
+        found[candidates] = choose(SamplingConfig(**options), logits.clone(), uniforms).tolist()
     # At most one row of 40 may fall on a border between two tokens.
     for chosen in found.values():
         assert sum(one != other for one, other in zip(chosen, found[CANDIDATES], strict=True)) <= 1
@@ -86,14 +90,16 @@ def test_the_number_of_candidates_changes_nothing(vocabulary, options, monkeypat
         ("flat", {"top_k": 256}, False),
     ],
 )
-def test_everything_is_sorted_only_where_the_best_few_do_not_decide(vocabulary, options, falls_back, monkeypatch):
+def test_more_is_looked_at_only_where_the_best_few_do_not_decide(vocabulary, options, falls_back, monkeypatch):
     rows = []
-    whole = SamplingConfig._choose_from_all
-    monkeypatch.setattr(
-        SamplingConfig,
-        "_choose_from_all",
-        lambda self, scaled, *rest: (rows.append(len(scaled)), whole(self, scaled, *rest))[1],
-    )
+    among = SamplingConfig._choose_among
+
+    def watched(self, width, keep, logits, *rest):
+        if width > CANDIDATES:
+            rows.append(len(logits))
+        return among(self, width, keep, logits, *rest)
+
+    monkeypatch.setattr(SamplingConfig, "_choose_among", watched)
     counts = grid_counts(SamplingConfig(**options), logits_of(vocabulary))
     assert counts.sum() == GRID
     assert bool(rows) == falls_back
@@ -109,7 +115,7 @@ def test_the_ends_of_the_interval_choose_kept_tokens(options, vocabulary):
     full = {"temperature": 1.0, "top_k": None, "top_p": 1.0, **options}
     kept = np.flatnonzero(kept_distribution(logits, **full))
     ends = torch.tensor([0.0, np.nextafter(np.float32(1), np.float32(0))])
-    chosen = SamplingConfig(**options).choose(torch.from_numpy(logits).expand(2, -1).clone(), ends).tolist()
+    chosen = choose(SamplingConfig(**options), torch.from_numpy(logits).expand(2, -1).clone(), ends).tolist()
     assert chosen[0] == int(np.argmax(logits))
     assert set(chosen) <= set(kept.tolist())
 
@@ -118,8 +124,8 @@ def test_a_row_alone_chooses_as_in_a_batch():
     logits, uniforms = torch.randn(30, 700), torch.rand(30)
     for options in OPTIONS:
         config = SamplingConfig(**options)
-        together = config.choose(logits.clone(), uniforms)
-        alone = [config.choose(logits[row : row + 1].clone(), uniforms[row : row + 1]).item() for row in range(30)]
+        together = choose(config, logits.clone(), uniforms)
+        alone = [choose(config, logits[row : row + 1].clone(), uniforms[row : row + 1]).item() for row in range(30)]
         assert together.tolist() == alone
 
 
@@ -127,16 +133,16 @@ def test_the_logits_that_were_given_are_left_alone():
     logits = torch.randn(5, 20)
     before = logits.clone()
     for config in (GreedyConfig(), SamplingConfig(temperature=2.0, top_k=3, top_p=0.5)):
-        config.choose(logits, torch.rand(5))
+        choose(config, logits, torch.rand(5))
         assert torch.equal(logits, before)
 
 
 def test_greedy_takes_the_first_of_the_best():
     logits = torch.tensor([[0.0, 2.0, 2.0], [3.0, 1.0, 3.0], [-torch.inf, -5.0, -torch.inf]])
-    assert GreedyConfig().choose(logits, torch.rand(3)).tolist() == [1, 0, 1]
+    assert choose(GreedyConfig(), logits, torch.rand(3)).tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("options", [{"top_k": 1}, {"top_p": 1e-9}, {"temperature": 1e-3}])
 def test_the_sharpest_sampling_is_greedy(options):
     logits = torch.randn(50, 300)
-    assert torch.equal(SamplingConfig(**options).choose(logits, torch.rand(50)), logits.argmax(1))
+    assert torch.equal(choose(SamplingConfig(**options), logits, torch.rand(50)), logits.argmax(1))

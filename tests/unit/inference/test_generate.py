@@ -1,5 +1,6 @@
 """Generation with a network: what it says of its own texts is what scoring says of them."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import yaml
 
 from rnnlm.config import from_dict
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
+from rnnlm.decoding import base
 from rnnlm.decoding.base import DecodingConfig, decode
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
@@ -65,12 +67,26 @@ def test_a_prompt_alone_gives_what_it_gives_in_a_batch(checkpoint, strategy):
 def test_the_size_of_batches_and_the_order_of_prompts_change_nothing(tiny_checkpoint, strategy, monkeypatch):
     generator = Generator(tiny_checkpoint)
     expected = [one.tokens for one in generator.generate(PROMPTS, strategy, seed=2)]
-    monkeypatch.setattr(generate, "BATCH_ROWS", 5)
+    monkeypatch.setattr(generate, "decode", functools.partial(decode, lanes=5))
+    monkeypatch.setattr(base, "READ_PROMPTS", 7)
     monkeypatch.setattr(packed, "BLOCK_ROWS", 2)
     monkeypatch.setattr(packed, "CHUNK_POSITIONS", 3)
     assert [one.tokens for one in generator.generate(PROMPTS, strategy, seed=2)] == expected
     backwards = generator.generate(PROMPTS[::-1], strategy, seed=2, row_ids=list(range(len(PROMPTS)))[::-1])
     assert [one.tokens for one in backwards[::-1]] == expected
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_more_prompts_than_lanes(checkpoint, strategy, lanes, monkeypatch):
+    generator = Generator(checkpoint)
+    expected = [generator.generate([prompt], strategy, seed=3, row_ids=[row])[0] for row, prompt in enumerate(PROMPTS)]
+    monkeypatch.setattr(generate, "decode", functools.partial(decode, lanes=lanes))
+    monkeypatch.setattr(base, "READ_PROMPTS", 6)
+    shares = []
+    found = generator.generate(PROMPTS, strategy, seed=3, report=shares.append)
+    assert [(one.tokens, one.finish_reason) for one in found] == [(one.tokens, one.finish_reason) for one in expected]
+    assert [one.logprob for one in found] == pytest.approx([one.logprob for one in expected], abs=ROW_NATS)
+    assert shares[-1] == 1.0
 
 
 def test_the_table_of_first_products_changes_nothing(checkpoint, monkeypatch):
