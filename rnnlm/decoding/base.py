@@ -17,7 +17,7 @@ from rnnlm.decoding.lanes import Entrants, Lanes
 from rnnlm.decoding.rows import log_sum_exp
 from rnnlm.types import State, StepLogits, StepTokens
 
-LANES = 128  # prompts continued side by side
+LANES = 192  # prompts continued side by side; 64 take a tenth longer in float32 and a seventh in int8, 256 gain nothing
 READ_PROMPTS = 256  # prompts read at a time
 
 Ids = npt.NDArray[np.integer]
@@ -98,18 +98,22 @@ def decode(
         logits, state = stepper.step(running.tokens, running.state)
         tokens, logprobs = _choose(stepper, strategy, logits, running.uniforms())
         ended = running.write(tokens, logprobs, state)
-        if not len(ended):
-            continue
-        for lane in ended.tolist():
-            row, text, logprob, by_eos = running.take(lane)
-            found[row] = Hypothesis(text, logprob, "end" if by_eos else "length")
-        while len(ended) and (entrants := queue.take(len(ended))) is not None:
-            running.refill(ended[: len(entrants.rows)], entrants)
-            ended = ended[len(entrants.rows) :]
         if len(ended):
-            running.close(ended)
-        report(len(found) / len(prompts))
+            for lane in ended.tolist():
+                row, text, logprob, by_eos = running.take(lane)
+                found[row] = Hypothesis(text, logprob, "end" if by_eos else "length")
+            _put_to_use(running, ended, queue)
+            report(len(found) / len(prompts))
     return [found[row] for row in range(len(prompts))]
+
+
+def _put_to_use(running: Lanes, free: npt.NDArray[np.intp], queue: "_Queue") -> None:
+    """Give free lanes to the next prompts; close those that none is left for."""
+    while len(free) and (entrants := queue.take(len(free))) is not None:
+        running.refill(free[: len(entrants.rows)], entrants)
+        free = free[len(entrants.rows) :]
+    if len(free):
+        running.close(free)
 
 
 def _choose(

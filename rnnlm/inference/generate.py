@@ -8,6 +8,7 @@ import torch
 from rnnlm.checkpoint import Checkpoint
 from rnnlm.decoding.base import DecodingConfig, Hypothesis, Ids, decode
 from rnnlm.inference.packed import PackedRunner, Report, ignore
+from rnnlm.inference.precision import Products
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.types import State, StepLogits, StepTokens
 
@@ -20,6 +21,10 @@ class LanguageModelStepper:
         self._model = checkpoint.model
         self.bos_id, self.eos_id = checkpoint.tokenizer.bos_id, checkpoint.tokenizer.eos_id
         self._runner = PackedRunner(checkpoint.model, bos_id=self.bos_id, eos_id=self.eos_id)
+
+    @property
+    def device(self) -> torch.device:
+        return self._model.device
 
     def start(self, prompts: Sequence[Ids]) -> tuple[StepTokens, State]:
         state = self._model.initial_state(len(prompts))
@@ -36,18 +41,18 @@ class LanguageModelStepper:
         return torch.tensor(last, device=self._model.device), state
 
     def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
-        table = self._runner._table
-        projected = self._model.project_tokens(tokens) if table is None else table.index_select(0, tokens)
-        hidden, state = self._model.stack.advance(projected, state)
+        hidden, state = self._model.stack.advance(self._runner.project(tokens), state)
         return self._model.softmax.logits(hidden), state
 
 
 class Generator:
     """Continues prompts; build it once."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, products: Products | None = None) -> None:
+        """`products` (default: float32) says how the model computes."""
         self.tokenizer = checkpoint.tokenizer
         self._stepper = LanguageModelStepper(checkpoint)
+        self._weights = (products or Products()).prepare(self._stepper.device)
 
     def generate(
         self,
@@ -65,7 +70,7 @@ class Generator:
         # Prompts of like length are read together, so that reading them wastes nothing; the outcome does not depend on
         # it.
         order = np.argsort([len(tokens) for tokens in encoded], kind="stable")
-        with torch.inference_mode():
+        with torch.inference_mode(), self._weights.active():
             found = decode(
                 self._stepper,
                 [encoded[row] for row in order],
