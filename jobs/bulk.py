@@ -180,6 +180,7 @@ def _write_report(plan: Plan, settings: Any, finished: Finished, team: Team) -> 
         "resumed_shards": finished.resumed_shards,
         "workers": team.workers,
         "corpus": plan.run.corpus.card(),
+        **plan.run.work.card(),
     }
     if estimate.exists():
         expected = estimate.read_json()

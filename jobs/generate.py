@@ -6,6 +6,7 @@
 
 from jobs.app import run_job
 from jobs.bulk import run_bulk
+from jobs.products import settled_products
 from jobs.schemas import GenerateJob
 from rnnlm.inference.generate_work import GenerateWork
 from rnnlm.storage import open_location
@@ -20,6 +21,7 @@ def generate(job: GenerateJob) -> None:
         num_hypotheses=job.num_hypotheses,
         seed=job.seed,
         threads=job.threads,
+        products=settled_products(job.precision, job, job.threads),
     )
     run_bulk(work, job)
 

@@ -13,6 +13,7 @@ from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
 from rnnlm.inference.stream.adaptation import AdaptationConfig, NoAdaptationConfig
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
 from rnnlm.ngram.config import NGramConfig
+from rnnlm.nn.prepared import Precision
 from rnnlm.training.metrics import TrackerConfig
 from rnnlm.training.settings import TrainingConfig
 
@@ -147,6 +148,8 @@ class ScoreJob(BulkJob):
     "Share of the n-gram model in the mixture."
     token_logprobs: bool = False
     "Also write the log-probability of each token."
+    precision: Precision | Literal["auto"] = "float32"
+    "Of products; int8 is two to four times as fast on CPUs. auto tries on some rows and keeps perplexity within 0.1 %."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker."
 
@@ -163,6 +166,8 @@ class GenerateJob(BulkJob):
     "Continuations of each prompt."
     seed: int = Field(default=1, ge=0)
     "Root of the randomness."
+    precision: Precision = "float32"
+    "Of products; int8 is two to four times as fast on CPUs, and now and then another token wins."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker."
 

@@ -3,15 +3,21 @@
 python -m jobs.score checkpoint=outputs/model corpus=parquet corpus.path=documents.parquet output=outputs/scored
 """
 
+from dataclasses import replace
+
 from jobs.app import run_job
 from jobs.bulk import run_bulk
+from jobs.products import begun_products, settled_products, tried_products
 from jobs.schemas import ScoreJob
+from rnnlm.inference.precision import Products
 from rnnlm.inference.score_work import ScoreWork
 from rnnlm.storage import open_location
 
 
 def score(job: ScoreJob) -> None:
     """Run it."""
+    given = None if job.precision == "auto" else settled_products(job.precision, job, job.threads)
+    products = given or begun_products(job)
     work = ScoreWork(
         checkpoint=open_location(job.checkpoint).address,
         text_column=job.corpus.text_column,
@@ -21,7 +27,10 @@ def score(job: ScoreJob) -> None:
         ngram_weight=job.ngram_weight,
         token_logprobs=job.token_logprobs,
         threads=job.threads,
+        products=products or Products().settled(job.threads),
     )
+    if products is None:
+        work = replace(work, products=tried_products(work, job))
     run_bulk(work, job)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -82,13 +83,22 @@ def estimate_run(run: BulkRun, shards: Sequence[Shard], *, sample_seconds: float
     )
 
 
+def sample_rows(run: BulkRun, shards: Sequence[Shard], rows: int) -> pa.Table:
+    """About `rows` rows of the corpus, in equal pieces from all over it; always the same."""
+    return _read(run, _spread(shards, rows, run.work.cost()))[0]
+
+
+def _read(run: BulkRun, shards: Sequence[Shard]) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """The selected rows of shards, and their numbers in the corpus."""
+    windows = [window for shard in shards for window in read_windows(run, shard)]
+    return pa.concat_tables([window.table for window in windows]), np.concatenate([window.rows for window in windows])
+
+
 def _take(run: BulkRun, shards: Sequence[Shard], rows: int, processor: Processor) -> _Sample:
     """Read, process and write about `rows` rows."""
     chosen = _spread(shards, rows, run.work.cost())
     began = time.perf_counter()
-    windows = [window for shard in chosen for window in read_windows(run, shard)]
-    table = pa.concat_tables([window.table for window in windows])
-    numbers = np.concatenate([window.rows for window in windows])
+    table, numbers = _read(run, chosen)
     fields = run.work.new_fields()
     found = RowGuard(processor, fields).process(table, numbers)
     result = table.select(run.schema.names[: -len(fields) or None])

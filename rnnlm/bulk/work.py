@@ -94,8 +94,16 @@ class WorkConfig:
         """The values of the partition column that are written; None writes all."""
         return None
 
+    def encodings(self) -> dict[str, str]:
+        """Parquet encodings, by the path of a column, that serve a new column better than a dictionary."""
+        return {}
+
     def provenance(self) -> dict[str, str]:
         """What the footer of each part says of its origin, beside the name of the job."""
+        return {}
+
+    def card(self) -> dict[str, Any]:
+        """What the report of a run says of the work, beside counts and times."""
         return {}
 
     def needed_columns(self) -> list[str]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rnnlm.checkpoint import Checkpoint
 from rnnlm.errors import ConfigError
 from rnnlm.inference.packed import Report, ignore
+from rnnlm.inference.precision import Products
 from rnnlm.inference.score import Scorer, Scores
 from rnnlm.inference.stream.cache import CacheConfig
 from rnnlm.ngram.mixture import interpolate
@@ -30,10 +31,11 @@ class EnsembleScorer:
         cache: CacheConfig | None = None,
         ngram: StoredNGram | None = None,
         ngram_weight: float = 0.1,
+        products: Products | None = None,
     ) -> None:
         check_same_tokenizer(checkpoints, ngram)
         self.tokenizer = checkpoints[0].tokenizer
-        self._scorers = [Scorer(checkpoint, cache=cache) for checkpoint in checkpoints]
+        self._scorers = [Scorer(checkpoint, cache=cache, products=products) for checkpoint in checkpoints]
         self._ngram, self._ngram_weight = ngram, ngram_weight
 
     def score_texts(self, texts: Sequence[str], *, keep_tokens: bool = False, report: Report = ignore) -> Scores:

@@ -1,5 +1,6 @@
 """Generation as bulk work: a column of prompts plus `hypotheses` and `error`."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rnnlm.config import config, to_dict
 from rnnlm.decoding.base import DecodingConfig
 from rnnlm.inference.devices import put_on_device, release_cached_memory
 from rnnlm.inference.generate import Generator
+from rnnlm.inference.precision import Products
 from rnnlm.inference.score_work import seconds_per_token
 
 HYPOTHESES = pa.list_(
@@ -45,6 +47,8 @@ class GenerateWork(WorkConfig):
     "Root of the randomness; a row's own depends on this and on its number in the corpus alone."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker; the rounding of a product can depend on it, so it belongs to the run's identity."
+    products: Products = Field(default_factory=Products)
+    "How the model computes."
 
     @property
     def job(self) -> str:
@@ -67,11 +71,15 @@ class GenerateWork(WorkConfig):
             "num_hypotheses": self.num_hypotheses,
             "seed": self.seed,
             "threads": self.threads,
+            "products": self.products.card(),
             "torch": torch.__version__,
         }
 
     def provenance(self) -> dict[str, str]:
-        return {"model": loaded(self.checkpoint).fingerprint}
+        return {"model": loaded(self.checkpoint).fingerprint, "products": json.dumps(self.products.card())}
+
+    def card(self) -> dict[str, Any]:
+        return {"products": self.products.card()}
 
     def build(self, device: Device) -> "GenerateProcessor":
         torch.set_num_threads(self.threads)
@@ -84,7 +92,7 @@ class GenerateProcessor(Processor):
     def __init__(self, work: GenerateWork, checkpoint: Checkpoint, device: Device) -> None:
         self._work = work
         self.hardware = put_on_device(checkpoint, device)
-        self._generator = Generator(checkpoint)
+        self._generator = Generator(checkpoint, products=work.products)
 
     def release_memory(self) -> None:
         release_cached_memory()

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.packing import Packing
-from rnnlm.types import State
+from rnnlm.types import PackedTokens, Projected, State
 
-BLOCK_ROWS = 256  # rows of one product; fewer leave the processor idle, many more gain nothing
+BLOCK_ROWS = 512  # rows of one product; fewer leave the processor idle at the ends of long rows, more gain nothing
 CHUNK_POSITIONS = 8192  # positions held at a time; bounds memory
 TABLE_BYTES = 1 << 30  # largest table of first-layer products
 
@@ -67,6 +67,10 @@ class PackedRunner:
                 return None
             return self.model.project_tokens(torch.arange(vocab_size, device=device))
 
+    def project(self, tokens: PackedTokens) -> Projected:
+        """What the first layer makes of tokens alone."""
+        return self.model.project_tokens(tokens) if self._table is None else self._table.index_select(0, tokens)
+
     def blocks(self, documents: Sequence[Ids]) -> Iterator[Block]:
         """Cut documents into blocks; the plan depends on their lengths and nothing else."""
         lengths = np.array([len(document) + 1 for document in documents], dtype=np.int64)
@@ -93,8 +97,7 @@ class PackedRunner:
             time = np.repeat(times, alive)
             source = starts[place] + time
             tokens = self._to_device(flat[source])
-            projected = self._table[tokens] if self._table is not None else self.model.project_tokens(tokens)
-            hidden, state = self.model.stack.advance_packed(projected, Packing(alive.tolist()), state)
+            hidden, state = self.model.stack.advance_packed(self.project(tokens), Packing(alive.tolist()), state)
             yield Chunk(block.rows[place], time, self._to_device(flat[source + 1]), hidden)
             going_on = int(np.searchsorted(-block.lengths, -end))
             if final_state is not None:

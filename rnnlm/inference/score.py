@@ -20,6 +20,7 @@ import torch
 
 from rnnlm.checkpoint import Checkpoint
 from rnnlm.inference.packed import Chunk, Ids, PackedRunner, Report, ignore
+from rnnlm.inference.precision import Products
 from rnnlm.inference.stream.cache import Cache, CacheConfig, NoCacheConfig
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.types import PackedLogprobs
@@ -37,12 +38,16 @@ class Scores:
 class Scorer:
     """Scores documents with a checkpoint's language model; build it once, it prepares a table of products."""
 
-    def __init__(self, checkpoint: Checkpoint, *, cache: CacheConfig | None = None) -> None:
-        """With a `cache`, each document has one of its own, empty at its beginning."""
+    def __init__(
+        self, checkpoint: Checkpoint, *, cache: CacheConfig | None = None, products: Products | None = None
+    ) -> None:
+        """With a `cache`, each document has one of its own, empty at its beginning. `products` (default: float32) says
+        how the model computes."""
         assert isinstance(checkpoint.model, LanguageModel)
         self.tokenizer = checkpoint.tokenizer
         self._cache = cache or NoCacheConfig()
         self._model = checkpoint.model
+        self._weights = (products or Products()).prepare(checkpoint.model.device)
         self._runner = PackedRunner(checkpoint.model, bos_id=self.tokenizer.bos_id, eos_id=self.tokenizer.eos_id)
 
     def score_texts(self, texts: Sequence[str], *, keep_tokens: bool = False, report: Report = ignore) -> Scores:
@@ -59,7 +64,7 @@ class Scorer:
         flat_starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         flat = np.zeros(flat_starts[-1] if keep_tokens else 0, dtype=np.float32)
         scored = 0
-        with torch.inference_mode():
+        with torch.inference_mode(), self._weights.active():
             for block in self._runner.blocks(documents):
                 caches = {row: self._cache.open() for row in block.rows.tolist()}
                 for chunk in self._runner.run(documents, block):

@@ -1,5 +1,7 @@
 """Scoring as bulk work: a corpus plus `logprob`, `num_tokens`, `bits_per_byte`, if asked `token_logprobs`, `error`."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,11 @@ from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.config import config, to_dict
 from rnnlm.inference.devices import put_on_device, release_cached_memory
 from rnnlm.inference.ensemble import EnsembleScorer
+from rnnlm.inference.precision import Products, choose
 from rnnlm.inference.score import Scorer
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
 from rnnlm.ngram import load_ngram
+from rnnlm.nn.language_model import LanguageModel
 
 NON_FINITE = "non_finite: the log-probability is not a finite number"
 FLOPS_PER_SECOND = 5e10  # of one core, for estimates; the plan needs ratios, not the truth
@@ -43,6 +47,8 @@ class ScoreWork(WorkConfig):
     "Its share."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker; the rounding of a product can depend on it, so it belongs to the run's identity."
+    products: Products = Field(default_factory=Products)
+    "How the model computes."
 
     @property
     def job(self) -> str:
@@ -76,29 +82,54 @@ class ScoreWork(WorkConfig):
             "text_column": self.text_column,
             "token_logprobs": self.token_logprobs,
             "threads": self.threads,
+            "products": self.products.card(),
             "torch": torch.__version__,
         }
 
     def provenance(self) -> dict[str, str]:
-        return {"model": loaded(self.checkpoint).fingerprint}
+        return {"model": loaded(self.checkpoint).fingerprint, "products": json.dumps(self.products.card())}
+
+    def card(self) -> dict[str, Any]:
+        return {"products": self.products.card()}
+
+    def choose_products(self, texts: Sequence[str], device: Device = "auto") -> Products:
+        """How to compute fastest without harm, by a trial on these texts of the corpus."""
+        torch.set_num_threads(self.threads)
+        checkpoints, _ = self._load(device)
+        model = checkpoints[0].model
+        assert isinstance(model, LanguageModel)
+
+        def score(products: Products) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+            scores = self._scorer(checkpoints, products).score_texts(texts)
+            return scores.logprob, scores.num_tokens
+
+        return choose(score, model.device)
 
     def build(self, device: Device) -> "ScoreProcessor":
         torch.set_num_threads(self.threads)
-        return ScoreProcessor(self, loaded(self.checkpoint), device)
+        checkpoints, hardware = self._load(device)
+        return ScoreProcessor(self, self._scorer(checkpoints, self.products), hardware)
+
+    def _load(self, device: Device) -> tuple[list[Checkpoint], str]:
+        """All models, in their place, and the name of what computes."""
+        checkpoints = [loaded(path) for path in (self.checkpoint, *self.ensemble)]
+        hardware = [put_on_device(checkpoint, device) for checkpoint in checkpoints]
+        return checkpoints, hardware[0]
+
+    def _scorer(self, checkpoints: Sequence[Checkpoint], products: Products) -> Scorer | EnsembleScorer:
+        if not self.ensemble and not self.ngram:
+            return Scorer(checkpoints[0], cache=self.cache, products=products)
+        ngram = load_ngram(self.ngram) if self.ngram else None
+        return EnsembleScorer(
+            checkpoints, cache=self.cache, ngram=ngram, ngram_weight=self.ngram_weight, products=products
+        )
 
 
 class ScoreProcessor(Processor):
     """A loaded scorer."""
 
-    def __init__(self, work: ScoreWork, checkpoint: Checkpoint, device: Device) -> None:
-        self._work = work
-        checkpoints = [checkpoint, *(loaded(path) for path in work.ensemble)]
-        hardware = [put_on_device(one, device) for one in checkpoints]
-        self.hardware = hardware[0]
-        self._scorer: Scorer | EnsembleScorer = Scorer(checkpoint, cache=work.cache)
-        if work.ensemble or work.ngram:
-            ngram = load_ngram(work.ngram) if work.ngram else None
-            self._scorer = EnsembleScorer(checkpoints, cache=work.cache, ngram=ngram, ngram_weight=work.ngram_weight)
+    def __init__(self, work: ScoreWork, scorer: Scorer | EnsembleScorer, hardware: str) -> None:
+        self._work, self._scorer, self.hardware = work, scorer, hardware
 
     def release_memory(self) -> None:
         release_cached_memory()

@@ -12,12 +12,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-LEAST_WORK = 2_000_000  # multiplications of a product, below which MKL's shorter way to the arithmetic wins
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+from rnnlm.nn.prepared import HAS_ONEDNN, LEAST_WORK, active_weights
 
 
-def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`values @ weight^T + bias`, ... x K and M x K to ... x M, as torch's, in the precision that autocast asks for."""
+def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
+    """`values @ weight^T + bias + added`, ... x K and M x K to ... x M, in the precision that autocast asks for, or in
+    that of the weights that are prepared (`prepared.py`)."""
+    active = active_weights()
+    prepared = None if active is None else active.of(weight)
+    if prepared is not None:
+        if values.dim() == 2:
+            return prepared.product(prepared.operand(values), bias, added)
+        flat = None if added is None else added.flatten(0, -2)
+        product = prepared.product(prepared.operand(values.flatten(0, -2)), bias, flat)
+        unflattened: Tensor = product.unflatten(0, values.shape[:-1])
+        return unflattened
+    result = _linear(values, weight, bias)
+    return result if added is None else result + added
+
+
+def _linear(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     small = values.numel() * len(weight) < LEAST_WORK
     if small or not _through_onednn(values) or product_dtype(values) != torch.float32:
         result: Tensor = F.linear(values, weight, bias)
@@ -50,7 +64,7 @@ def product_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def _through_onednn(tensor: Tensor) -> bool:
-    return _HAS_ONEDNN and tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.numel() > 0
+    return HAS_ONEDNN and tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.numel() > 0
 
 
 class _Linear(torch.autograd.Function):

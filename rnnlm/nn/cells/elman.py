@@ -46,5 +46,5 @@ class Elman(FusedCell):
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         _, recurrent_weight, _, _ = self.weights()
-        hidden = self.activation(projected + linear(state[0], recurrent_weight))
+        hidden = self.activation(linear(state[0], recurrent_weight, added=projected))
         return hidden, (hidden,)

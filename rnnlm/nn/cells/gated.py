@@ -16,8 +16,10 @@ from pydantic import Field
 from torch import Tensor
 
 from rnnlm.config import config
+from rnnlm.native import kernels
 from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.base import DenseCell, DenseCellConfig, drawn
+from rnnlm.nn.prepared import native
 from rnnlm.nn.products import linear
 from rnnlm.types import PackedInputs, Projected, ProjectedStep, StepOutputs
 
@@ -49,6 +51,8 @@ def begin_gates(bias: Tensor, gates: str, options: GatedConfig, *, beside: Tenso
 
 def remember(gates: ProjectedStep, cell: StepOutputs) -> tuple[StepOutputs, StepOutputs]:
     """h_t and c_t, given i, f, g, o side by side and c_{t-1}."""
+    if native(gates):
+        return kernels.lstm_gates(gates, cell)
     write, keep, candidate, read = gates.chunk(4, dim=1)
     cell = torch.addcmul(keep.sigmoid() * cell, write.sigmoid(), tanh(candidate))
     return read.sigmoid() * tanh(cell), cell

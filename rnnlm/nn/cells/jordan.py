@@ -62,6 +62,6 @@ class Jordan(DenseCell):
         return linear(inputs, self.input_weight, self.bias)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
-        hidden = self.activation(projected + linear(state[0], self.matrix("recurrent_weight")))
+        hidden = self.activation(linear(state[0], self.matrix("recurrent_weight"), added=projected))
         output = self.output_activation(linear(hidden, self.output_weight, self.output_bias))
         return output, (output,)

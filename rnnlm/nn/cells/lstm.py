@@ -81,7 +81,7 @@ class LSTM(FusedCell):
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden, cell = state
         _, recurrent_weight, _, _ = self.weights()
-        gates = projected + linear(hidden, recurrent_weight)
+        gates = linear(hidden, recurrent_weight, added=projected)
         hidden, cell = remember(gates, cell)
         if self.fused.proj_size:
             hidden = linear(hidden, self.get_parameter("fused.weight_hr_l0"))
@@ -119,7 +119,7 @@ class PeepholeLSTM(GatedCell):
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden, cell = state
-        blocks = (projected + linear(hidden, self.matrix("recurrent_weight"))).split(self.hidden_size, dim=1)
+        blocks = linear(hidden, self.matrix("recurrent_weight"), added=projected).split(self.hidden_size, dim=1)
         keep, candidate, read = blocks[-3:]
         if self.peepholes is not None:
             keep = torch.addcmul(keep, self.peepholes[0], cell)

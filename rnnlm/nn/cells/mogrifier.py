@@ -73,7 +73,8 @@ class Mogrifier(GatedCell):
                 inputs = 2.0 * matrix(hidden).sigmoid() * inputs
             else:
                 hidden = 2.0 * matrix(inputs).sigmoid() * hidden
-        gates = linear(inputs, self.input_weight, self.bias) + linear(hidden, self.matrix("recurrent_weight"))
+        gates = linear(inputs, self.input_weight, self.bias)
+        gates = linear(hidden, self.matrix("recurrent_weight"), added=gates)
         hidden, cell = remember(gates, cell)
         return hidden, (hidden, cell)
 

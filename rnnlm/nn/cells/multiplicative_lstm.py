@@ -43,5 +43,5 @@ class MultiplicativeLSTM(GatedCell):
         hidden, cell = state
         gates, factor = projected.split([4 * self.hidden_size, self.hidden_size], dim=1)
         mixed = factor * linear(hidden, self.matrix("factor_recurrent_weight"))
-        hidden, cell = remember(gates + linear(mixed, self.matrix("recurrent_weight")), cell)
+        hidden, cell = remember(linear(mixed, self.matrix("recurrent_weight"), added=gates), cell)
         return hidden, (hidden, cell)

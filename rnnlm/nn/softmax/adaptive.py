@@ -26,9 +26,11 @@ from torch import Tensor, nn
 
 from rnnlm.config import config
 from rnnlm.errors import ConfigError
+from rnnlm.nn.prepared import active_weights
 from rnnlm.nn.products import Linear, linear
 from rnnlm.nn.softmax.base import Softmax, SoftmaxConfig, SoftmaxLoss, fresh_matrix, log_frequencies
-from rnnlm.nn.softmax.fused import Kind, fused_loss, target_logprobs
+from rnnlm.nn.softmax.fused import Kind, fused_loss, reading_table, target_logprobs
+from rnnlm.nn.softmax.log_normaliser import PreparedTable, Table
 from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
 
 SMALLEST = 1000  # tokens in a vocabulary that is worth cutting: below, the head alone is as fast
@@ -125,6 +127,15 @@ class AdaptiveSoftmax(Softmax):
             biases[0] = torch.cat([self.bias[: lengths[0]], self.entry_bias])
         return [(torch.cat([rows[0], self.entries]), biases[0]), *zip(rows[1:], biases[1:], strict=True)]
 
+    def _reading_tables(self) -> list[Table | PreparedTable]:
+        """The same for `target_logprobs`: made once where weights are prepared."""
+        active = active_weights()
+
+        def make() -> list[Table | PreparedTable]:
+            return [reading_table(*table) for table in self._tables()]
+
+        return make() if active is None else active.keep(self, make)
+
     def _place(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of each target the cluster (0 is the head), what the head has to predict, and what the cluster has to."""
         ranks = self.rank[targets]
@@ -146,12 +157,12 @@ class AdaptiveSoftmax(Softmax):
     def logprobs(self, hidden: PackedHidden, targets: PackedTargets) -> PackedLogprobs:
         with torch.no_grad():
             cluster, in_head, inside = self._place(targets)
-            (head, head_bias), *rest = self._tables()
-            result = target_logprobs(hidden, head, head_bias, in_head)
-            for index, (reduce, (rows, bias)) in enumerate(zip(self.reduce, rest, strict=True), start=1):
+            head, *rest = self._reading_tables()
+            result = target_logprobs(hidden, head, in_head)
+            for index, (reduce, rows) in enumerate(zip(self.reduce, rest, strict=True), start=1):
                 members = (cluster == index).nonzero().squeeze(1)
                 reduced = reduce(hidden[members])
-                result[members] += target_logprobs(reduced, rows, bias, inside[members])
+                result[members] += target_logprobs(reduced, rows, inside[members])
         return result
 
     def objective(self, hidden: PackedHidden, targets: PackedTargets) -> SoftmaxLoss:

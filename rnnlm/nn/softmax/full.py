@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rnnlm.config import config
 from rnnlm.nn.products import linear
 from rnnlm.nn.softmax.base import Softmax, SoftmaxConfig, SoftmaxLoss, fresh_matrix, log_frequencies
-from rnnlm.nn.softmax.fused import Kind, fused_loss, target_logprobs
+from rnnlm.nn.softmax.fused import Kind, fused_loss, reading_table, target_logprobs
 from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
 
 
@@ -46,7 +46,7 @@ class FullSoftmax(Softmax):
         return linear(hidden, self.weight, self.bias)
 
     def logprobs(self, hidden: PackedHidden, targets: PackedTargets) -> PackedLogprobs:
-        return target_logprobs(hidden, self.weight, self.bias, targets)
+        return target_logprobs(hidden, reading_table(self.weight, self.bias), targets)
 
     def objective(self, hidden: PackedHidden, targets: PackedTargets) -> SoftmaxLoss:
         kind = Kind(smoothing=self.label_smoothing)

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnlm.nn.prepared import active_weights
 from rnnlm.nn.products import product_dtype
 from rnnlm.nn.softmax.base import SoftmaxLoss
-from rnnlm.nn.softmax.log_normaliser import Reading, Struck, Table, chunks, read
+from rnnlm.nn.softmax.log_normaliser import PreparedTable, Reading, Struck, Table, chunks, read, read_prepared
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,26 @@ def fused_loss(
     return SoftmaxLoss(objective, nll)
 
 
-def target_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+def reading_table(weight: Tensor, bias: Tensor | None) -> Table | PreparedTable:
+    """The output matrix (V x H) for `target_logprobs`: prepared, if weights are."""
+    active = active_weights()
+    if active is None or not active.gains(weight):
+        return Table(weight, bias, product_dtype(weight))
+    return active.keep(weight, lambda: PreparedTable(active, weight, bias))
+
+
+def target_logprobs(hidden: Tensor, table: Table | PreparedTable, targets: Tensor) -> Tensor:
     """log P(target) of each row under the exact softmax; no gradient."""
-    precision, hidden = product_dtype(weight), hidden.to(weight.dtype)
+    hidden = hidden.to(table.sum_dtype)
     result = hidden.new_empty(len(targets))
-    with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
-        table = Table(weight, bias, precision)
+    with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for part in chunks(len(targets)):
-            reading = read(hidden[part], table, differentiate=False)
-            found = target_logits(hidden[part], weight, bias, targets[part]) - reading.log_normaliser
-            result[part] = found.clamp_max_(0.0)  # the two parts are rounded differently
+            if isinstance(table, PreparedTable):
+                normaliser, logit = read_prepared(hidden[part], targets[part], table)
+            else:
+                normaliser = read(hidden[part], table, differentiate=False).log_normaliser
+                logit = target_logits(hidden[part], table.exact_weight, table.exact_bias, targets[part])
+            result[part] = (logit - normaliser).clamp_max_(0.0)  # the two parts are rounded differently
     return result
 
 

@@ -17,10 +17,14 @@ Logits are in base 2 (the hidden states are scaled by log2(e)): torch's exp2 tak
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnlm.native import kernels
+from rnnlm.native.kernels import LogSums
+from rnnlm.nn.prepared import PreparedWeights, native
 from rnnlm.nn.products import times_transposed
 
 # The powers of a chunk are CHUNK x V numbers: 85 MB in float32 at V = 33,278. Measured there with H = 256, a thread of
@@ -46,6 +50,7 @@ class Table:
     """W (V x H) and b as products want them: W in the precision of the products, b in base 2."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> None:
+        self.exact_weight, self.exact_bias = weight, bias
         self.weight = weight.to(precision)
         self.bias = None if bias is None else bias * LOG2_E
         self.sum_dtype = weight.dtype
@@ -53,6 +58,10 @@ class Table:
     def tiles(self) -> Iterator[slice]:
         size = len(self.weight)
         return (slice(start, min(size, start + TILE)) for start in range(0, size, TILE))
+
+    def operand(self, hidden: Tensor) -> Tensor:
+        """Hidden states as `logits` wants them."""
+        return (hidden * LOG2_E).to(self.weight.dtype)
 
     def logits(self, scaled: Tensor, tile: slice) -> Tensor:
         """Of one tile, in base 2, in the precision of sums."""
@@ -62,6 +71,29 @@ class Table:
         # The bias does not go through the product: rounded to bfloat16 it would be off by the same amount in every row.
         logits = times_transposed(scaled, self.weight[tile]).to(self.sum_dtype)
         return logits if bias is None else logits.add_(bias)
+
+
+class PreparedTable:
+    """A table in the precision of prepared weights, each tile laid out for itself; for reading only."""
+
+    sum_dtype = torch.float32
+
+    def __init__(self, weights: PreparedWeights, weight: Tensor, bias: Tensor | None) -> None:
+        self._tiles = [slice(start, min(len(weight), start + TILE)) for start in range(0, len(weight), TILE)]
+        self._weights = {tile.start: weights.prepare(weight[tile]) for tile in self._tiles}
+        self._bias = None if bias is None else bias.detach() * LOG2_E
+
+    def tiles(self) -> Iterator[slice]:
+        return iter(self._tiles)
+
+    def operand(self, hidden: Tensor) -> Any:
+        """Hidden states as `logits` wants them."""
+        return self._weights[0].operand(hidden, LOG2_E)
+
+    def logits(self, operand: Any, tile: slice) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Of one tile, in base 2, in float32: z, s, b for z * s + b (n x tile, n x 1, tile)."""
+        logits, scale = self._weights[tile.start].unscaled(operand)
+        return logits, scale, None if self._bias is None else self._bias[tile]
 
 
 @dataclass(frozen=True)
@@ -107,9 +139,36 @@ class Reading:
                 bias_grad[powers.tile].addmv_(powers.values.t().to(scale.dtype), scale.squeeze(1))
 
 
+def read_prepared(hidden: Tensor, targets: Tensor, table: PreparedTable) -> tuple[Tensor, Tensor]:
+    """One pass of hidden states (n x H) over a prepared table: log-normalisers and the targets' logits (n each), made
+    of the same rounded numbers, so that probabilities add up to 1."""
+    operand, count = table.operand(hidden), len(hidden)
+    sums = LogSums(hidden.new_full((count,), BELOW_ALL), hidden.new_zeros(count), hidden.new_zeros(count))
+    for tile in table.tiles():
+        logits, scale, bias = table.logits(operand, tile)
+        if native(logits):
+            kernels.log_sum_exp(logits, scale, bias, targets, tile.start, sums)
+        else:
+            _add_tile(logits, scale, bias, targets - tile.start, sums)
+    return (sums.total.log2() + sums.top) / LOG2_E, sums.found / LOG2_E
+
+
+def _add_tile(logits: Tensor, scale: Tensor | None, bias: Tensor | None, places: Tensor, sums: LogSums) -> None:
+    """`kernels.log_sum_exp` by torch; `places` are those of the targets in the tile."""
+    if scale is not None:
+        logits.mul_(scale)
+    if bias is not None:
+        logits.add_(bias)
+    rows = ((places >= 0) & (places < logits.shape[1])).nonzero().squeeze(1)
+    sums.found[rows] = logits[rows, places[rows]]
+    top = torch.maximum(sums.top, logits.amax(1))
+    sums.total.mul_(torch.exp2(sums.top - top)).add_(logits.sub_(top.unsqueeze(1)).exp2_().sum(1))
+    sums.top.copy_(top)
+
+
 def read(hidden: Tensor, table: Table, struck: Struck | None = None, *, differentiate: bool) -> Reading:
     """One pass of hidden states (n x H) over the table."""
-    scaled = (hidden * LOG2_E).to(table.weight.dtype)
+    scaled = table.operand(hidden)
     top = hidden.new_full((len(hidden), 1), BELOW_ALL)
     total, mean = torch.zeros_like(top), torch.zeros_like(hidden)
     kept: list[Powers] = []

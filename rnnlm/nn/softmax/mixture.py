@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rnnlm.config import config
 from rnnlm.nn.products import Linear, linear
 from rnnlm.nn.softmax.base import Softmax, SoftmaxConfig, SoftmaxLoss, fresh_matrix, log_frequencies
-from rnnlm.nn.softmax.fused import Kind, fused_loss, target_logprobs
+from rnnlm.nn.softmax.fused import Kind, fused_loss, reading_table, target_logprobs
 from rnnlm.nn.softmax.log_normaliser import chunks
 from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
 
@@ -77,10 +77,11 @@ class MixtureSoftmax(Softmax):
     def logprobs(self, hidden: PackedHidden, targets: PackedTargets) -> PackedLogprobs:
         result = hidden.new_empty(len(targets))
         with torch.no_grad():
+            table = reading_table(self.weight, self.bias)
             for part in chunks(len(targets)):
                 latent, log_prior = self._experts(hidden[part])
                 repeated = targets[part].repeat_interleave(self.num_experts)
-                found = target_logprobs(latent, self.weight, self.bias, repeated).view_as(log_prior)
+                found = target_logprobs(latent, table, repeated).view_as(log_prior)
                 result[part] = (found + log_prior).logsumexp(1).clamp_max(0.0)
         return result
 
