@@ -1,36 +1,44 @@
-"""Scoring rate against a plain padded script, interleaved, one thread, CPU time.
+"""Scoring rate, in float32 and int8, against a plain padded script and against the machine's limit.
 
-    python -m benchmarks.bench_score [--size small|big] [--rounds 5]
+    python -m benchmarks.bench_score [--size small|big] [--rounds 5] [--kernels native|torch]
 
-Both sides score the same rows with the same weights; their log-probabilities must agree to 1e-3 nats before anything is
-timed. The limit is what the floating-point operations that must be done would take at the sgemm rate measured in the
-same round. Rows have log-normal lengths (median 22 tokens, sigma 0.7, 5 to 200).
+All sides score the same rows with the same weights, in turn, on one thread; CPU time. In float32 log-probabilities must
+agree to 1e-3 nats with those of the script before anything is timed; in int8 the change of perplexity is printed. The
+limit of a precision is what the operations that must be done (the first layer's input product is a table) would take at
+the best rate of a large product in that precision, measured in the same round. Rows have log-normal lengths (median 22
+tokens, sigma 0.7, 5 to 200).
 """
 
 import argparse
-import platform
 import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+import jobs  # noqa: F401 - sets the allocator up as in every job
 import rnnlm
+from benchmarks.machine import machine
 from rnnlm.inference.packed import PackedRunner
+from rnnlm.inference.precision import Products
 from rnnlm.nn.language_model import LanguageModel
+from rnnlm.nn.prepared import PreparedWeights
 from rnnlm.nn.products import linear
 
 SIZES = {"small": (8192, 256, 512), "big": (16384, 512, 1024)}  # vocabulary, embedding, hidden; two layers
+PRECISIONS = ("float32", "int8")
 BOS, EOS = 1, 2
 PLAIN_BATCH = 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--kernels", choices=["native", "torch"], default=None)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(1)
@@ -45,30 +53,32 @@ def main() -> None:
     documents = make_documents(arguments.rows, vocab)
     num_tokens = sum(len(document) + 1 for document in documents)
     flops = 2.0 * (4 * hidden * hidden * 3 + vocab * hidden)  # the first layer's input product is a table
+    print(machine())
     with torch.inference_mode():
         runner = PackedRunner(model, bos_id=BOS, eos_id=EOS)
-        worst = float(np.abs(packed(model, runner, documents) - plain(model, documents)).max())
-        assert worst < 1e-3, f"the two sides differ by {worst} nats"
-        rounds = []
+        prepared = {
+            name: Products(precision=name, kernels=arguments.kernels).prepare(model.device) for name in PRECISIONS
+        }
+        truth = plain(model, documents)
+        for name, weights in prepared.items():
+            found = packed(model, runner, documents, weights)
+            worst, change = np.abs(found - truth).max(), np.expm1((truth.sum() - found.sum()) / num_tokens)
+            print(f"{name}: a row differs by {worst:.1e} nats at most, perplexity by {change:+.5%}")
+            assert name != "float32" or worst < 1e-3, "the two sides differ"
+        rows: dict[str, list[float]] = {}
         for _ in range(arguments.rounds):
-            sgemm = sgemm_rate()
-            ours = num_tokens / cpu_seconds(lambda: packed(model, runner, documents))
-            theirs = num_tokens / cpu_seconds(lambda: plain(model, documents))
-            rounds.append((ours, theirs, ours / theirs, ours * flops / sgemm, sgemm))
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, size {arguments.size}")
-    print(
-        f"{num_tokens:,} tokens, one thread, CPU time, {arguments.rounds} rounds; largest difference {worst:.1e} nats"
-    )
-    for name, column, scale, unit in (
-        ("packed", 0, 1.0, "tokens/s"),
-        ("plain script", 1, 1.0, "tokens/s"),
-        ("ratio", 2, 1.0, "times"),
-        ("share of the sgemm limit", 3, 100.0, "%"),
-        ("sgemm", 4, 1e-9, "GF/s"),
-    ):
-        values = [row[column] * scale for row in rounds]
-        spread = f"{min(values):,.1f} to {max(values):,.1f}"
-        print(f"| {name} | {statistics.median(values):,.1f} | {spread} | {unit} |")
+            script = num_tokens / cpu_seconds(lambda: plain(model, documents))
+            rows.setdefault("plain script, tokens/s", []).append(script)
+            for name, weights in prepared.items():
+                rate = num_tokens / cpu_seconds(lambda: packed(model, runner, documents, weights))  # noqa: B023
+                limit = product_rate(weights)
+                rows.setdefault(f"{name}, tokens/s", []).append(rate)
+                rows.setdefault(f"{name}, times the script", []).append(rate / script)
+                rows.setdefault(f"{name}, % of the limit", []).append(100.0 * rate * flops / limit)
+                rows.setdefault(f"{name}, product, GOP/s", []).append(limit * 1e-9)
+    print(f"size {arguments.size}: {num_tokens:,} tokens, one thread, CPU time, {arguments.rounds} rounds")
+    for name, values in rows.items():
+        print(f"| {name} | {statistics.median(values):,.1f} | {min(values):,.1f} to {max(values):,.1f} |")
 
 
 def make_documents(rows: int, vocab: int) -> list[np.ndarray]:
@@ -77,12 +87,15 @@ def make_documents(rows: int, vocab: int) -> list[np.ndarray]:
     return [generator.integers(3, vocab, length) for length in lengths]
 
 
-def packed(model: LanguageModel, runner: PackedRunner, documents: list[np.ndarray]) -> np.ndarray:
+def packed(
+    model: LanguageModel, runner: PackedRunner, documents: list[np.ndarray], weights: PreparedWeights
+) -> np.ndarray:
     result = np.zeros(len(documents))
-    for block in runner.blocks(documents):
-        for chunk in runner.run(documents, block):
-            values = model.softmax.logprobs(chunk.hidden, chunk.targets).numpy()
-            result += np.bincount(chunk.rows, weights=values, minlength=len(documents))
+    with weights.active():
+        for block in runner.blocks(documents):
+            for chunk in runner.run(documents, block):
+                values = model.softmax.logprobs(chunk.hidden, chunk.targets).numpy()
+                result += np.bincount(chunk.rows, weights=values, minlength=len(documents))
     return result
 
 
@@ -106,21 +119,27 @@ def plain(model: LanguageModel, documents: list[np.ndarray]) -> np.ndarray:
     return result
 
 
-def cpu_seconds(work: object) -> float:
-    assert callable(work)
+def cpu_seconds(work: Callable[[], object]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
 
 
-def sgemm_rate() -> float:
-    """Floating-point operations a second of a large product, best of five in the faster of MKL and oneDNN."""
-    left, right = torch.randn(512, 1024), torch.randn(4096, 1024)
+def product_rate(weights: PreparedWeights) -> float:
+    """Operations a second (two a multiplication) of a large product, the best of five; in float32 by MKL too."""
+    left, right = torch.randn(512, 1024), torch.nn.Parameter(torch.randn(4096, 1024))
+    weight = weights.of(right)
+    products: list[Callable[[], object]] = []
+    if weight is not None:
+        operand = weight.operand(left)
+        products.append(lambda: weight.unscaled(operand))
+    if weights.precision == "float32":
+        products += [lambda: linear(left, right), lambda: F.linear(left, right)]
     seconds = []
-    for product in (F.linear, linear):
-        product(left, right)
-        seconds += [cpu_seconds(lambda: [product(left, right) for _ in range(8)]) for _ in range(5)]  # noqa: B023
-    return 8 * 2.0 * 512 * 1024 * 4096 / min(seconds)
+    for product in products:
+        product()
+        seconds += [cpu_seconds(lambda: [product() for _ in range(4)]) for _ in range(5)]  # noqa: B023
+    return 4 * 2.0 * 512 * 1024 * 4096 / min(seconds)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ decays element by element have no U; their steps can be computed in parallel.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +104,11 @@ class FusedCell(DenseCell):
     def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """W, U (thinned out in training with weight drop), the bias beside W and the bias beside U."""
         input_weight, _, input_bias, recurrent_bias = self.fused.all_weights[0][:4]  # a fifth projects the outputs
-        return input_weight, self.matrix("fused.weight_hh_l0"), input_bias, recurrent_bias
+        return input_weight, self.recurrent_weight(), input_bias, recurrent_bias
+
+    def recurrent_weight(self) -> Tensor:
+        """U alone; asked for at each step, so without a search by name."""
+        return self._thinned["fused.weight_hh_l0"] if self._thinned else cast(Tensor, self.fused.weight_hh_l0)
 
     def project_one_hot(self, tokens: PackedTokens, scales: PackedScales) -> Projected:
         # project(x) = W x + c: the column of W at the token, and c, which is what zeros give.

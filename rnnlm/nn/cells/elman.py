@@ -45,6 +45,5 @@ class Elman(FusedCell):
         return linear(inputs, input_weight, input_bias + recurrent_bias)
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
-        _, recurrent_weight, _, _ = self.weights()
-        hidden = self.activation(linear(state[0], recurrent_weight, added=projected))
+        hidden = self.activation(linear(state[0], self.recurrent_weight(), added=projected))
         return hidden, (hidden,)

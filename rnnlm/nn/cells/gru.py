@@ -8,8 +8,10 @@ Applying the reset after the product (v3 in cuDNN's words) lets one matrix produ
 of the weights are those of torch.nn.GRU, which also gives the fused kernel.
 """
 
+from typing import cast
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnlm.config import config
 from rnnlm.nn.activations import tanh
@@ -39,8 +41,7 @@ class GRU(FusedCell):
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden = state[0]
-        _, recurrent_weight, _, recurrent_bias = self.weights()
-        recurrent = linear(hidden, recurrent_weight, recurrent_bias)
+        recurrent = linear(hidden, self.recurrent_weight(), cast(Tensor, self.fused.bias_hh_l0))
         input_reset, input_keep, input_new = projected.chunk(3, dim=1)
         hidden_reset, hidden_keep, hidden_new = recurrent.chunk(3, dim=1)
         keep = (input_keep + hidden_keep).sigmoid()

@@ -80,8 +80,7 @@ class LSTM(FusedCell):
 
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
         hidden, cell = state
-        _, recurrent_weight, _, _ = self.weights()
-        gates = linear(hidden, recurrent_weight, added=projected)
+        gates = linear(hidden, self.recurrent_weight(), added=projected)
         hidden, cell = remember(gates, cell)
         if self.fused.proj_size:
             hidden = linear(hidden, self.get_parameter("fused.weight_hr_l0"))
