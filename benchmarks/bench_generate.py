@@ -27,12 +27,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import rnnlm
-from benchmarks.bench_score import BOS, EOS, SIZES, cpu_seconds, sgemm_rate
+from benchmarks.bench_score import BOS, EOS, SIZES, cpu_seconds
 from rnnlm.decoding.base import LANES, DecodingConfig, Ids, decode
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
 from rnnlm.inference.generate import LanguageModelStepper
-from rnnlm.inference.precision import Products
+from rnnlm.inference.precision import Products, product_rate
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.prepared import Precision
 from rnnlm.types import State, StepLogits, StepTokens
@@ -152,7 +152,7 @@ def main() -> None:
         for name, (strategy, pick) in STRATEGIES.items():
             rounds = []
             for _ in range(arguments.rounds):
-                sgemm = sgemm_rate()
+                sgemm = product_rate("float32", model.device)
                 fast = num_tokens / cpu_seconds(lambda: ours(strategy))  # noqa: B023 - called at once
                 slow = num_tokens / cpu_seconds(lambda: plain.generate(prompts, pick))  # noqa: B023
                 rounds.append((fast, slow, fast / slow, sgemm * 1e-9))
