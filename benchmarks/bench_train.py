@@ -5,7 +5,7 @@
 
 `rate` runs both in turn on one thread and measures CPU time. Both sides start from the same weights and see the same
 windows; with the exact softmax in float32 their first losses must agree to 1e-3 nats before anything is timed. `memory`
-gives each side a process of its own and takes the peak of what it holds beyond the imports.
+gives each side processes of its own and takes the peak, in MiB, of what they hold beyond the imports.
 """
 
 import argparse
@@ -79,12 +79,15 @@ def measure_rate(arguments: argparse.Namespace) -> None:
 
 def measure_memory(arguments: argparse.Namespace) -> None:
     context = multiprocessing.get_context("spawn")
-    peaks = {}
-    for name, side in (("rnnlm", our_side), ("plain script", their_side)):
-        with context.Pool(1) as pool:
-            peaks[name] = pool.apply(peak_of, (side, arguments))
-        print(f"| {name} | {peaks[name] / MEBIBYTE:,.0f} MiB |")
-    print(f"| ratio | {peaks['plain script'] / peaks['rnnlm']:.2f} |")
+    sides = {"rnnlm": our_side, "plain script": their_side}
+    peaks: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(arguments.rounds):  # where freed blocks lie differs from run to run, by hundreds of megabytes
+        for name, side in sides.items():
+            with context.Pool(1) as pool:
+                peaks[name].append(pool.apply(peak_of, (side, arguments)) / MEBIBYTE)
+    peaks_of_rounds = zip(*peaks.values(), strict=True)
+    for name, values in {**peaks, "ratio": [theirs / ours for ours, theirs in peaks_of_rounds]}.items():
+        print(f"| {name} | {statistics.median(values):,.2f} | {min(values):,.2f} to {max(values):,.2f} |")
 
 
 def peak_of(side: Callable[[argparse.Namespace], Steps], arguments: argparse.Namespace) -> float:

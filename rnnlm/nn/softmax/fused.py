@@ -116,11 +116,13 @@ class _FusedLoss(torch.autograd.Function):
             nll += losses.sum(dtype=torch.float64)
             if gradients is not None:
                 gradients.add(part, rows, reading, factor)
+            del reading  # its powers of the last chunk must not lie beside the gradients when these are copied
         objective = nll if not kind.smoothing else nll + kind.smoothing * _above_mean(hidden, weight, bias, targets)
         if gradients is not None:
             made = gradients.finish(hidden, weight, targets, kind)
             ctx.has = (True, True, bias is not None, prior is not None)
-            ctx.save_for_backward(*(g for g, has in zip(made, ctx.has, strict=True) if has and g is not None))
+            # Not by save_for_backward: what that keeps has a second owner, and would be copied to become a `.grad`.
+            ctx.made = [g for g, has in zip(made, ctx.has, strict=True) if has and g is not None]
         nll = nll.clone()
         ctx.mark_non_differentiable(nll)
         return objective, nll
@@ -128,7 +130,11 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         scale = grad_outputs[0]
-        scaled = iter([gradient.mul_(scale.to(gradient.dtype)) for gradient in ctx.saved_tensors])
+        made, ctx.made = ctx.made, None
+        if made is None:
+            raise RuntimeError("the gradient of a fused loss can be asked for once")
+        scaled = iter([gradient.mul_(scale.to(gradient.dtype)) for gradient in made])
+        del made
         return *(next(scaled) if has else None for has in ctx.has), None, None, None
 
 
