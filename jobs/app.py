@@ -5,6 +5,7 @@ once: overrides go in unchecked, and the strict conversion to dataclasses then n
 Nothing is written and Ray is not started before that is done.
 """
 
+import gc
 import logging
 import os
 import re
@@ -52,6 +53,8 @@ def conf_dir() -> Path:
 
 def run_job(name: str, schema: type[T], function: Callable[[T], None]) -> None:
     """Run `function` with the validated config of job `name`; ends the process with the job's exit code."""
+    gc.freeze()  # what is imported stays: the collector, held back until here, need not look at it, not even at the end
+    gc.enable()
     if {"--help", "-h"} & set(sys.argv[1:]):
         show_help(name, schema, conf_dir())
         sys.exit(0)

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,14 @@ class PartWriter:
     others the file lies in the machine's temporary folder and is uploaded.
     """
 
-    def __init__(self, name: str, target: Location, unfinished: Location, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: Location,
+        unfinished: Location,
+        schema: pa.Schema,
+        encodings: Mapping[str, str] | None = None,
+    ) -> None:
         self._name, self._target = name, target
         self._rows = 0
         with _writing(target):
@@ -44,7 +51,15 @@ class PartWriter:
             self._path = folder / f".{Path(name).name}.{uuid.uuid4().hex}{TEMPORARY}"
             self._sink = _HashingFile(self._path.open("wb"))
         self._file = pa.PythonFile(self._sink, mode="w")
-        self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
+        encodings = {path: name for path, name in (encodings or {}).items() if path.partition(".")[0] in schema.names}
+        encoded = {path.partition(".")[0] for path in encodings}
+        self._writer = pq.ParquetWriter(
+            self._file,
+            schema,
+            compression="zstd",
+            use_dictionary=[column for column in schema.names if column not in encoded] if encoded else True,
+            column_encoding=encodings or None,
+        )
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""

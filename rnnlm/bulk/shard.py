@@ -301,7 +301,11 @@ class _ShardRun:
         if name not in self._writers:
             provenance = {**self._run.provenance, "shard": str(self._shard.index)}
             writer = PartWriter(
-                name, self._folder.part_target(name), self._folder.unfinished, part_schema(schema, provenance)
+                name,
+                self._folder.part_target(name),
+                self._folder.unfinished,
+                part_schema(schema, provenance),
+                self._run.work.encodings(),
             )
             self._writers[name] = self._stack.enter_context(closing(writer))
         return self._writers[name]

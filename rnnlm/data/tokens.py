@@ -24,6 +24,8 @@ from rnnlm.storage import open_location
 FORMAT_VERSION = "1"
 VERSION_KEY = b"rnnlm.tokens.version"
 TOKENIZER_KEY = b"rnnlm.tokens.tokenizer"
+HASH_TOKENS = 1 << 20
+READ_BYTES = 4 << 20  # of stored tokens at a time
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class TokenTable:
     def fingerprint(self) -> str:
         """SHA-256 over tokens and offsets, whatever type they are stored in."""
         digest = hashlib.sha256(np.ascontiguousarray(self.offsets, dtype="<i8").data)
-        digest.update(np.ascontiguousarray(self.tokens, dtype="<i4").data)
+        for start in range(0, len(self.tokens), HASH_TOKENS):  # not a second copy of them all, in four bytes each
+            digest.update(np.ascontiguousarray(self.tokens[start : start + HASH_TOKENS], dtype="<i4").data)
         return digest.hexdigest()
 
     @staticmethod
@@ -69,10 +72,11 @@ def tokens_array(
     """Ragged ids as an Arrow list array, without a Python object per token; null where `missing`."""
     offsets = np.zeros(len(documents) + 1, dtype=np.int32)
     np.cumsum([len(document) for document in documents], out=offsets[1:])
-    flat = np.concatenate(documents) if len(documents) else np.zeros(0, dtype=np.int32)
-    values = pa.array(flat.astype(np.uint16) if vocab_size <= 1 << 16 else flat)
+    stored = np.uint16 if vocab_size <= 1 << 16 else np.int32
+    # Joined and narrowed in one pass over memory: every id is below vocab_size.
+    flat = np.concatenate([np.zeros(0, dtype=stored), *documents], dtype=stored, casting="unsafe")
     mask = None if missing is None else pa.array(missing)
-    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=mask)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
 
 
 def tokens_metadata(tokenizer: Tokenizer) -> dict[bytes, bytes]:
@@ -86,26 +90,43 @@ def read_token_table(path: str, tokenizer: Tokenizer) -> TokenTable:
     lengths: list[npt.NDArray[np.int64]] = []
     num_bytes = 0
     for file in expand_paths(path, (".parquet",)):
-        table = _read(file, tokenizer)
-        for chunk in table.column("tokens").chunks:
-            parts.append(chunk.flatten().to_numpy())
-            lengths.append(np.asarray(chunk.drop_null().value_lengths(), dtype=np.int64))
-        num_bytes += pc.sum(table.column("num_bytes")).as_py() or 0
+        tokens, found, size = _read(file, tokenizer)
+        parts.append(tokens)
+        lengths.append(found)
+        num_bytes += size
     every = np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
     if not every.sum():
         raise DataError(f"the token table {path} holds no token", todo="was it made from an empty corpus?")
     offsets = np.concatenate([[0], np.cumsum(every)]).astype(np.int64)
-    return TokenTable(np.concatenate(parts), offsets, num_bytes)
+    return TokenTable(_joined(parts), offsets, num_bytes)
 
 
-def _read(file: str, tokenizer: Tokenizer) -> pa.Table:
+def _joined(parts: list[npt.NDArray[np.integer]]) -> npt.NDArray[np.integer]:
+    """As np.concatenate, but empties `parts` on the way, so that only one of them is in memory twice."""
+    if len(parts) == 1:
+        return parts.pop()
+    joined = np.empty(sum(map(len, parts)), dtype=np.result_type(*{part.dtype for part in parts}))
+    parts.reverse()
+    start = 0
+    while parts:
+        part = parts.pop()
+        joined[start : start + len(part)] = part
+        start += len(part)
+    return joined
+
+
+Part = tuple[npt.NDArray[np.integer], npt.NDArray[np.int64], int]
+
+
+def _read(file: str, tokenizer: Tokenizer) -> Part:
+    """Tokens, lengths of the documents and bytes of text of one file."""
     location = open_location(file)
 
-    def read() -> pa.Table:
+    def read() -> Part:
         with location.filesystem.open_input_file(location.path) as stream:
             parquet = pq.ParquetFile(stream)
             _check(parquet.schema_arrow, file, tokenizer)
-            return parquet.read(columns=["tokens", "num_bytes"])
+            return _read_rows(parquet)
 
     try:
         return location.retrying(read)
@@ -115,6 +136,26 @@ def _read(file: str, tokenizer: Tokenizer) -> pa.Table:
             where=Place(file),
             todo="was its writing or copying cut short?",
         ) from error
+
+
+def _read_rows(parquet: pq.ParquetFile) -> Part:
+    """Some documents at a time into one array: there is no second copy, and the buffers between stay in the cache."""
+    groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
+    place = next(i for i, column in enumerate(parquet.schema) if column.path.partition(".")[0] == "tokens")
+    at_most = sum(group.column(place).num_values for group in groups)  # null and empty documents count as one each
+    stored_bytes = sum(group.total_byte_size for group in groups)
+    rows = max(1, parquet.metadata.num_rows * READ_BYTES // max(1, stored_bytes))
+    tokens = np.empty(at_most, dtype=parquet.schema_arrow.field("tokens").type.value_type.to_pandas_dtype())
+    lengths = [np.zeros(0, dtype=np.int64)]
+    end = num_bytes = 0
+    for batch in parquet.iter_batches(batch_size=rows, columns=["tokens", "num_bytes"], use_threads=False):
+        documents = batch.column("tokens").drop_null()
+        flat = documents.flatten().to_numpy()
+        tokens[end : end + len(flat)] = flat
+        end += len(flat)
+        lengths.append(np.asarray(documents.value_lengths(), dtype=np.int64))
+        num_bytes += pc.sum(batch.column("num_bytes")).as_py() or 0
+    return tokens[:end], np.concatenate(lengths), num_bytes
 
 
 def _check(schema: pa.Schema, file: str, tokenizer: Tokenizer) -> None:

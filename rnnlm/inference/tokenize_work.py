@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from rnnlm.bulk.plan import CostModel
@@ -53,6 +54,10 @@ class TokenizeWork(WorkConfig):
         metadata = tokens_metadata(loaded_tokenizer(self.tokenizer))
         return found.with_metadata({**(schema.metadata or {}), **metadata})
 
+    def encodings(self) -> dict[str, str]:
+        # The low bytes of all ids, then the high ones: smaller than with a dictionary and faster to write.
+        return {"tokens.list.element": "BYTE_STREAM_SPLIT"}
+
     def cost(self) -> CostModel:
         return CostModel(seconds_per_row=1e-6, seconds_per_byte=SECONDS_PER_BYTE)
 
@@ -75,16 +80,17 @@ class TokenizeProcessor(Processor):
         self._tokenizer = tokenizer
 
     def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - no randomness
-        texts = table.column(self._work.text_column).to_pylist()
-        missing = np.array([text is None for text in texts], dtype=bool)
-        encoded = self._tokenizer.encode(["" if text is None else text for text in texts])
-        num_bytes = np.array([0 if text is None else len(text.encode()) for text in texts], dtype=np.int64)
+        # Through bytes and back, since Parquet may hold bytes that are no text: only this way Arrow looks at them.
+        stored = table.column(self._work.text_column).cast(pa.large_string()).combine_chunks()
+        texts = stored.cast(pa.large_binary()).cast(pa.large_string())
+        missing = texts.is_null()
+        encoded = self._tokenizer.encode_column(texts.fill_null(""))
         columns = {
-            "tokens": tokens_array(encoded, self._tokenizer.vocab_size, missing),
-            "num_bytes": pa.array(num_bytes, mask=missing),
-            ERROR: pa.array([NULL_TEXT if is_missing else None for is_missing in missing], pa.string()),
+            "tokens": tokens_array(encoded, self._tokenizer.vocab_size, np.asarray(missing)),
+            "num_bytes": pc.binary_length(texts),
+            ERROR: pc.if_else(missing, NULL_TEXT, pa.scalar(None, pa.string())),
         }
-        return Processed(columns, sum(map(len, encoded)))
+        return Processed(columns, len(columns["tokens"].values))
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from rnnlm.config import config
 from rnnlm.storage import Location
@@ -42,6 +43,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """The ids of each text, without bos and eos."""
+
+    def encode_column(self, column: pa.LargeStringArray) -> list[Ids]:
+        """The same of a column without nulls, for tokenizers that can take its bytes as they lie."""
+        return self.encode(column.to_pylist())
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
