@@ -68,7 +68,7 @@ def test_models_vote_and_ngrams_are_mixed_in(checkpoints, ngram):
 def test_it_is_work_over_a_table_and_part_of_its_identity(checkpoints, ngram):
     paths = [checkpoint.location.address for checkpoint in checkpoints]
     plain = ScoreWork(checkpoint=paths[0])
-    assert plain.identity().keys() == {"model", "text_column", "token_logprobs", "threads", "torch"}
+    assert plain.identity().keys() == {"model", "text_column", "token_logprobs", "threads", "products", "torch"}
     strong = dataclasses.replace(plain, cache=CACHE, ensemble=paths[1:], ngram=ngram, token_logprobs=True)
     others = [dataclasses.replace(strong, ngram_weight=0.2), dataclasses.replace(strong, ensemble=[])]
     identities = [work.identity() for work in (plain, strong, *others)]
