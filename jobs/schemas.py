@@ -74,12 +74,24 @@ class TrainTokenizerJob:
     "Where the texts come from."
     tokenizer: TokenizerConfig
     "What kind of vocabulary is learned."
+    target_column: str | None = None
+    "Column of what belongs to each text (its translation, say), for a tokenizer of pairs; null: of single texts."
+    target_tokenizer: TokenizerConfig | None = None
+    "What kind of vocabulary is learned for the targets; null takes that of the texts."
+    joint: bool = False
+    "One vocabulary for texts and targets, learned from both."
     output: str
     "Folder for the tokenizer."
     max_bytes: int = Field(default=20_000_000, ge=1)
     "Text used at most; from a larger corpus an evenly spread sample of documents is taken."
     seed: int = Field(default=1, ge=0)
     "Decides which documents are in the sample."
+
+    def __post_init__(self) -> None:
+        if self.target_column is None and (self.joint or self.target_tokenizer is not None):
+            raise ValueError("joint and target_tokenizer are about pairs; name the targets: target_column=...")
+        if self.joint and self.target_tokenizer is not None:
+            raise ValueError("with joint=true there is one vocabulary; leave out target_tokenizer")
 
 
 @config
@@ -88,6 +100,8 @@ class TokenizeCorpusJob(BulkJob):
 
     tokenizer_path: str
     "Folder of the tokenizer."
+    target_column: str | None = None
+    "Column of what belongs to each text (its translation, say), for a table of pairs; null: of single texts."
     keep_columns: list[str] = Field(default_factory=list)
     "Input columns that go along."
 

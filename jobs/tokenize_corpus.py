@@ -1,6 +1,8 @@
-"""Turn a text column into a token table, in parallel.
+"""Turn a text column, or two that belong together, into a token table, in parallel.
 
 python -m jobs.tokenize_corpus corpus=stdlib tokenizer_path=outputs/tokenizer output=outputs/tokens/train
+python -m jobs.tokenize_corpus corpus=parquet corpus.path=pairs.parquet corpus.text_column=de target_column=en \
+    tokenizer_path=outputs/pair/tokenizer output=outputs/pair/tokens/train
 """
 
 from jobs.app import run_job
@@ -15,6 +17,7 @@ def tokenize_corpus(job: TokenizeCorpusJob) -> None:
     work = TokenizeWork(
         tokenizer=open_location(job.tokenizer_path).address,
         text_column=job.corpus.text_column,
+        target_column=job.target_column,
         keep_columns=job.keep_columns,
     )
     run_bulk(work, job)

@@ -6,6 +6,7 @@
 
 import os
 import signal
+import sys
 from dataclasses import fields
 from types import FrameType
 from typing import Any
@@ -18,7 +19,6 @@ from jobs.schemas import TrainJob
 from rnnlm.checkpoint import loaded
 from rnnlm.config import to_dict
 from rnnlm.data.tokenizers import load_tokenizer
-from rnnlm.data.tokens import read_token_table
 from rnnlm.errors import ConfigError, EnvironmentFailure
 from rnnlm.storage import open_location
 from rnnlm.training.loop import train
@@ -33,6 +33,7 @@ def train_model(job: TrainJob) -> None:
     problems = job.batching.problems(job.workers)
     if problems:
         raise ConfigError(problems)
+    print(f"train: {data.train}; validation: {data.valid}", file=sys.stderr)
     with progress_line("train", 1.0) as line:
         if job.workers == 1:
             summary = _train_here(job, data, identity, line)
@@ -53,8 +54,8 @@ def load_data(job: TrainJob) -> TrainingData:
     """Read tokenizer and tables, checked against each other."""
     tokenizer = load_tokenizer(open_location(job.tokenizer_path))
     return TrainingData(
-        train=read_token_table(job.train_tokens, tokenizer),
-        valid=read_token_table(job.valid_tokens, tokenizer),
+        train=job.task.read_table(job.train_tokens, tokenizer, for_training=True),
+        valid=job.task.read_table(job.valid_tokens, tokenizer, for_training=False),
         tokenizer=tokenizer,
     )
 

@@ -1,15 +1,22 @@
 """Learn a vocabulary from the texts of a corpus: `tokenizer.model` and its card `tokenizer.json`.
 
 python -m jobs.train_tokenizer corpus=stdlib tokenizer=unigram tokenizer.vocab_size=8192 output=outputs/tokenizer
+python -m jobs.train_tokenizer corpus=parquet corpus.path=pairs.parquet corpus.text_column=de target_column=en \
+    tokenizer=bpe tokenizer.vocab_size=8000 output=outputs/pair/tokenizer
 """
 
+import dataclasses
 from collections.abc import Iterator
+from itertools import chain
 
 from jobs.app import run_job
 from jobs.schemas import TrainTokenizerJob
 from rnnlm.config import to_dict
+from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.listing import Listing
+from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, SAMPLE_TEXTS
+from rnnlm.data.tokenizers.pair import PairTokenizer
 from rnnlm.determinism import derive_seed
 from rnnlm.errors import DataError, RefusedError
 from rnnlm.storage import open_location
@@ -21,31 +28,47 @@ def train_tokenizer(job: TrainTokenizerJob) -> None:
     foreign = [name for name in folder.list_files() if name != MODEL_FILE]  # the model is written before its card
     if foreign and not folder.join(CARD_FILE).exists():
         raise RefusedError(folder.uri, [f"it holds {', '.join(foreign[:3])} and no {CARD_FILE}"])
-    listing = job.corpus.list_units()
-    head: list[str] = []
-    tokenizer = job.tokenizer.train(_sample(job, listing, head))
+    head: list[str] = []  # of what the card's figures are measured on: the targets, if there are some
+    if job.target_column is None:
+        tokenizer = job.tokenizer.train(_sample(job, job.corpus, head))
+    else:
+        tokenizer = _pair(job, job.target_column, head)
     if folder.join(CARD_FILE).exists() and folder.join(CARD_FILE).read_json()["fingerprint"] != tokenizer.fingerprint:
         raise RefusedError(folder.uri, ["fingerprint: the tokenizer there is another one"])
     tokenizer.save(folder, sample=head)
     folder.join("settings.json").write_json(to_dict(job))
     card = tokenizer.card(head)
+    source = f"{tokenizer.source.vocab_size:,} source and " if isinstance(tokenizer, PairTokenizer) else ""
     print(
-        f"train_tokenizer: {card['vocab_size']:,} tokens, {card['sample']['bytes_per_token']:.2f} bytes a token, "
+        f"train_tokenizer: {source}{card['vocab_size']:,} tokens, {card['sample']['bytes_per_token']:.2f} bytes each, "
         f"unknown {card['sample']['unknown_share']:.2%}, restored exactly {card['sample']['restored_share']:.1%}\n"
         f"output: {job.output}"
     )
 
 
-def _sample(job: TrainTokenizerJob, listing: Listing, head: list[str]) -> Iterator[str]:
+def _pair(job: TrainTokenizerJob, target_column: str, head: list[str]) -> PairTokenizer:
+    """A tokenizer for the texts and one for their targets, or one for both."""
+    targets = dataclasses.replace(job.corpus, text_column=target_column)
+    if job.joint:
+        both = job.tokenizer.train(chain(_sample(job, job.corpus, []), _sample(job, targets, head)))
+        return PairTokenizer(both, both)
+    source: Tokenizer = job.tokenizer.train(_sample(job, job.corpus, []))
+    return PairTokenizer(source, (job.target_tokenizer or job.tokenizer).train(_sample(job, targets, head)))
+
+
+def _sample(job: TrainTokenizerJob, corpus: CorpusConfig, head: list[str]) -> Iterator[str]:
     """An evenly spread, reproducible sample of documents; its first texts also go to `head`."""
+    listing: Listing = corpus.list_units()
     share = min(1.0, job.max_bytes / max(1, listing.num_bytes))
     threshold = int(share * (1 << 63))
-    for index, text in enumerate(job.corpus.iterate_texts(listing)):
+    found = False
+    for index, text in enumerate(corpus.iterate_texts(listing)):
         if share >= 1.0 or derive_seed(job.seed, "tokenizer sample", index) < threshold:
+            found = True
             if len(head) < SAMPLE_TEXTS:
                 head.append(text)
             yield text
-    if not head:
+    if not found:
         raise DataError("the corpus has no text that is not empty", todo="check corpus.path and corpus.text_column")
 
 

@@ -99,7 +99,7 @@ def load_checkpoint(path: str) -> Checkpoint:
     tokenizer = _load_matching_tokenizer(folder, card)
     weights = read_weights(folder)
     task = from_dict(TaskConfig, card["task"])
-    model = task.build_model(tokenizer.vocab_size)
+    model = task.build(tokenizer)
     load_weights(model, weights, folder)
     identity = json.dumps([card["task"], card["weights_sha256"], tokenizer.fingerprint], sort_keys=True)
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()

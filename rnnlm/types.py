@@ -1,6 +1,7 @@
 """Dimension letters and named tensor types, used in every signature.
 
 B rows (or lanes)   T time steps   D input size   H hidden size   V vocabulary   N packed positions   G gates   L layers
+S source positions  M memory size  A key size     Q query size    C context size
 
 The annotations cost nothing at run time; the tests check every call against them
 (`--jaxtyping-packages=rnnlm,typecheck.check`). They stay out of compiled code, where the check breaks graphs.
@@ -36,6 +37,15 @@ PackedHidden = Float[Tensor, "N H"]
 PackedTargets = Int[Tensor, " N"]
 PackedLogprobs = Float[Tensor, " N"]
 
+SourceTokens = Int[Tensor, "B S"]
+MemoryStates = Float[Tensor, "B S M"]
+MemoryMask = Float[Tensor, "B S"]  # 1 at positions of the source, 0 behind its end
+Keys = Float[Tensor, "B S A"]
+Queries = Float[Tensor, "B T Q"]
+Contexts = Float[Tensor, "B T C"]
+AttentionScores = Float[Tensor, "B T S"]
+Readouts = Float[Tensor, "B T R"]
+
 StepTokens = Int[Tensor, " B"]
 StepLogits = Float[Tensor, "B V"]
 
@@ -43,7 +53,19 @@ StepLogits = Float[Tensor, "B V"]
 # writing a checkpoint are one generic index operation for every kind of network.
 State = tuple[Tensor, ...]
 
+# What a step looks at and does not change, such as the memory of a source: tensors with the source first.
+Context = tuple[Tensor, ...]
+
 __all__ = [
+    "SourceTokens",
+    "Readouts",
+    "Queries",
+    "MemoryStates",
+    "MemoryMask",
+    "Keys",
+    "Context",
+    "Contexts",
+    "AttentionScores",
     "Dependence",
     "Features",
     "Joined",

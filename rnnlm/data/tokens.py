@@ -45,6 +45,9 @@ class TokenTable:
         """Predictions to be made: every token and the end of every document."""
         return len(self.tokens) + self.num_documents
 
+    def __str__(self) -> str:
+        return f"{self.num_documents:,} documents, {len(self.tokens):,} tokens"
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over tokens and offsets, whatever type they are stored in."""
@@ -84,13 +87,13 @@ def tokens_metadata(tokenizer: Tokenizer) -> dict[bytes, bytes]:
     return {VERSION_KEY: FORMAT_VERSION.encode(), TOKENIZER_KEY: tokenizer.fingerprint.encode()}
 
 
-def read_token_table(path: str, tokenizer: Tokenizer) -> TokenTable:
+def read_token_table(path: str, tokenizer: Tokenizer, column: str = "tokens") -> TokenTable:
     """Read the token table at `path` (a folder or a file), in file order, checked against `tokenizer`."""
     parts: list[npt.NDArray[np.integer]] = []
     lengths: list[npt.NDArray[np.int64]] = []
     num_bytes = 0
     for file in expand_paths(path, (".parquet",)):
-        tokens, found, size = _read(file, tokenizer)
+        tokens, found, size = _read(file, tokenizer, column)
         parts.append(tokens)
         lengths.append(found)
         num_bytes += size
@@ -118,15 +121,15 @@ def _joined(parts: list[npt.NDArray[np.integer]]) -> npt.NDArray[np.integer]:
 Part = tuple[npt.NDArray[np.integer], npt.NDArray[np.int64], int]
 
 
-def _read(file: str, tokenizer: Tokenizer) -> Part:
+def _read(file: str, tokenizer: Tokenizer, column: str) -> Part:
     """Tokens, lengths of the documents and bytes of text of one file."""
     location = open_location(file)
 
     def read() -> Part:
         with location.filesystem.open_input_file(location.path) as stream:
             parquet = pq.ParquetFile(stream)
-            _check(parquet.schema_arrow, file, tokenizer)
-            return _read_rows(parquet)
+            _check(parquet.schema_arrow, file, tokenizer, column)
+            return _read_rows(parquet, column)
 
     try:
         return location.retrying(read)
@@ -138,18 +141,18 @@ def _read(file: str, tokenizer: Tokenizer) -> Part:
         ) from error
 
 
-def _read_rows(parquet: pq.ParquetFile) -> Part:
+def _read_rows(parquet: pq.ParquetFile, column: str) -> Part:
     """Some documents at a time into one array: there is no second copy, and the buffers between stay in the cache."""
     groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
-    place = next(i for i, column in enumerate(parquet.schema) if column.path.partition(".")[0] == "tokens")
+    place = next(i for i, leaf in enumerate(parquet.schema) if leaf.path.partition(".")[0] == column)
     at_most = sum(group.column(place).num_values for group in groups)  # null and empty documents count as one each
     stored_bytes = sum(group.total_byte_size for group in groups)
     rows = max(1, parquet.metadata.num_rows * READ_BYTES // max(1, stored_bytes))
-    tokens = np.empty(at_most, dtype=parquet.schema_arrow.field("tokens").type.value_type.to_pandas_dtype())
+    tokens = np.empty(at_most, dtype=parquet.schema_arrow.field(column).type.value_type.to_pandas_dtype())
     lengths = [np.zeros(0, dtype=np.int64)]
     end = num_bytes = 0
-    for batch in parquet.iter_batches(batch_size=rows, columns=["tokens", "num_bytes"], use_threads=False):
-        documents = batch.column("tokens").drop_null()
+    for batch in parquet.iter_batches(batch_size=rows, columns=[column, "num_bytes"], use_threads=False):
+        documents = batch.column(column).drop_null()
         flat = documents.flatten().to_numpy()
         tokens[end : end + len(flat)] = flat
         end += len(flat)
@@ -158,10 +161,16 @@ def _read_rows(parquet: pq.ParquetFile) -> Part:
     return tokens[:end], np.concatenate(lengths), num_bytes
 
 
-def _check(schema: pa.Schema, file: str, tokenizer: Tokenizer) -> None:
+def _check(schema: pa.Schema, file: str, tokenizer: Tokenizer, column: str) -> None:
     metadata = schema.metadata or {}
     if metadata.get(VERSION_KEY) != FORMAT_VERSION.encode() or "tokens" not in schema.names:
         raise DataError("not a token table", where=Place(file), todo="make one with python -m jobs.tokenize_corpus")
+    if column not in schema.names:
+        raise DataError(
+            f"there is no column '{column}'",
+            where=Place(file),
+            todo="make a table of pairs with python -m jobs.tokenize_corpus target_column=...",
+        )
     made_by = metadata.get(TOKENIZER_KEY, b"").decode()
     if made_by != tokenizer.fingerprint:
         raise DataError(

@@ -2,13 +2,12 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from rnnlm.config import config
 from rnnlm.data.tokenizers import Tokenizer
-from rnnlm.data.tokens import TokenTable
 from rnnlm.types import State
 
 
@@ -46,26 +45,49 @@ class Stream(Protocol):
 class BatchingConfig:
     """Base of the configs in conf/batching."""
 
+    choices: ClassVar[str]
+    "How the layouts of this kind are called in conf/batching."
+
     @abstractmethod
     def problems(self, world_size: int) -> list[str]:
         """What speaks against spreading such batches over `world_size` workers; empty if nothing does."""
+
+
+class Table(Protocol):
+    """Tokenized data of a task in memory; `str` of it says how much there is."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that training could see of it."""
+
+    @property
+    def num_targets(self) -> int:
+        """Predictions to be made."""
 
 
 @config
 class TaskConfig:
     """Base of the configs in conf/task."""
 
-    @abstractmethod
-    def build_model(self, vocab_size: int) -> nn.Module:
-        """A network with fresh weights, drawn from torch's global generator."""
+    batching_type: ClassVar[type[BatchingConfig]]
+    "The layouts of batches that the task can learn from."
 
-    def prepare(self, model: nn.Module, table: TokenTable, tokenizer: Tokenizer) -> None:
+    @abstractmethod
+    def build(self, tokenizer: Tokenizer) -> nn.Module:
+        """A network with fresh weights, drawn from torch's global generator. Raises ConfigError if the tokenizer does
+        not fit."""
+
+    @abstractmethod
+    def read_table(self, path: str, tokenizer: Tokenizer, *, for_training: bool) -> Table:
+        """The data at `path`, checked against the tokenizer; what is only too much for training stays in validation."""
+
+    def prepare(self, model: nn.Module, table: Table, tokenizer: Tokenizer) -> None:
         """Let fresh weights know the training data; called once, before the first step of a new run."""
 
     @abstractmethod
     def open_stream(
         self,
-        table: TokenTable,
+        table: Table,
         tokenizer: Tokenizer,
         batching: BatchingConfig,
         *,
@@ -91,7 +113,7 @@ class TaskConfig:
     def validate(
         self,
         model: nn.Module,
-        table: TokenTable,
+        table: Table,
         tokenizer: Tokenizer,
         *,
         num_lanes: int,

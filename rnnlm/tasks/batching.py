@@ -1,6 +1,7 @@
 """How running text is laid out in batches: in lanes with truncated, or by documents with full back-propagation."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -16,6 +17,8 @@ from rnnlm.tasks.base import BatchingConfig, Stream
 @config
 class TextBatchingConfig(BatchingConfig):
     """Base of layouts of running text."""
+
+    choices: ClassVar[str] = "lanes or documents"
 
     @abstractmethod
     def open(self, table: TokenTable, tokenizer: Tokenizer, *, seed: int, rank: int, world_size: int) -> Stream:

@@ -5,7 +5,7 @@ through one window of `batching.window` steps, the hidden state is carried on wi
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from rnnlm.config import PlacedError, config, join_path
 from rnnlm.data.cooccurrence import cooccurrence_vectors
 from rnnlm.data.stream import LaneStream, Window
 from rnnlm.data.tokenizers import Tokenizer
-from rnnlm.data.tokens import TokenTable
+from rnnlm.data.tokens import TokenTable, read_token_table
 from rnnlm.data.vectors import load_vectors
 from rnnlm.errors import ConfigError
 from rnnlm.nn.cells.base import CellConfig
@@ -30,7 +30,7 @@ from rnnlm.nn.softmax.base import SoftmaxConfig
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.nn.stack import Stack, build_stack
 from rnnlm.stopwatch import lap
-from rnnlm.tasks.base import BatchingConfig, LossSum, Stream, TaskConfig
+from rnnlm.tasks.base import BatchingConfig, LossSum, Stream, Table, TaskConfig
 from rnnlm.tasks.batching import TextBatchingConfig
 from rnnlm.types import State
 
@@ -40,6 +40,8 @@ VALIDATION_WINDOW = 128  # steps a kernel call; the result does not depend on it
 @config
 class LanguageModelConfig(TaskConfig):
     """A recurrent language model."""
+
+    batching_type: ClassVar[type[BatchingConfig]] = TextBatchingConfig
 
     cell: CellConfig = Field(default_factory=LSTMConfig)
     "The recurrence; every layer has the same."
@@ -122,7 +124,11 @@ class LanguageModelConfig(TaskConfig):
                 f"one_hot_input needs a cell as the first layer, whose W reads the token, not {type(first).__name__}",
             )
 
+    def build(self, tokenizer: Tokenizer) -> LanguageModel:
+        return self.build_model(tokenizer.vocab_size)
+
     def build_model(self, vocab_size: int) -> LanguageModel:
+        """The network for a vocabulary of that size."""
         embedding = self._build_embedding(vocab_size)
         input_size = vocab_size if isinstance(embedding, OneHot) else self.embedding_size
         layers = [layer for _, layer in self.inner_layers()]
@@ -161,8 +167,12 @@ class LanguageModelConfig(TaskConfig):
     def _dropout(self, probability: float) -> Dropout:
         return Dropout(probability, variational=self.variational_dropout)
 
-    def prepare(self, model: nn.Module, table: TokenTable, tokenizer: Tokenizer) -> None:
+    def read_table(self, path: str, tokenizer: Tokenizer, *, for_training: bool) -> TokenTable:  # noqa: ARG002 - all is fit to train on
+        return read_token_table(path, tokenizer)
+
+    def prepare(self, model: nn.Module, table: Table, tokenizer: Tokenizer) -> None:
         assert isinstance(model, LanguageModel)
+        assert isinstance(table, TokenTable)
         counts = np.bincount(table.tokens, minlength=model.vocab_size)
         counts[tokenizer.eos_id] += table.num_documents  # what a table leaves out, the stream puts in
         model.softmax.prepare(counts)
@@ -184,15 +194,9 @@ class LanguageModelConfig(TaskConfig):
             load_vectors(self.pretrained_vectors, model.embedding.weight, tokenizer)
 
     def open_stream(
-        self,
-        table: TokenTable,
-        tokenizer: Tokenizer,
-        batching: BatchingConfig,
-        *,
-        seed: int,
-        rank: int,
-        world_size: int,
+        self, table: Table, tokenizer: Tokenizer, batching: BatchingConfig, *, seed: int, rank: int, world_size: int
     ) -> Stream:
+        assert isinstance(table, TokenTable)
         assert isinstance(batching, TextBatchingConfig)
         return batching.open(table, tokenizer, seed=seed, rank=rank, world_size=world_size)
 
@@ -229,7 +233,7 @@ class LanguageModelConfig(TaskConfig):
     def validate(
         self,
         model: nn.Module,
-        table: TokenTable,
+        table: Table,
         tokenizer: Tokenizer,
         *,
         num_lanes: int,
@@ -239,6 +243,7 @@ class LanguageModelConfig(TaskConfig):
         """Exact over every target. One lane gives the standard figure; more lanes are faster and lose the context at
         the few points where a lane begins."""
         assert isinstance(model, LanguageModel)
+        assert isinstance(table, TokenTable)
         num_lanes = world_size * max(1, min(num_lanes, table.num_targets) // world_size)
         stream = LaneStream(
             table,

@@ -88,7 +88,7 @@ class _Run:
         self.settings, self.data, self.folder, self.world, self.hooks = settings, data, folder, world, hooks
         self.device = device
         seed_torch(settings.seed, "initial weights")
-        model = settings.task.build_model(data.tokenizer.vocab_size).to(device)
+        model = settings.task.build(data.tokenizer).to(device)
         seed_torch(settings.seed, "dropout", world.rank)
         stream = settings.task.open_stream(
             data.train,

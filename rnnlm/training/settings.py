@@ -6,10 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from rnnlm.config import config
+from rnnlm.config import PlacedError, config
 from rnnlm.data.tokenizers import Tokenizer
-from rnnlm.data.tokens import TokenTable
-from rnnlm.tasks.base import BatchingConfig, TaskConfig
+from rnnlm.tasks.base import BatchingConfig, Table, TaskConfig
 from rnnlm.tasks.batching import LanesConfig
 from rnnlm.training.averaging import AveragingConfig, NoAveragingConfig
 from rnnlm.training.metrics import Row
@@ -65,13 +64,22 @@ class TrainingConfig:
     seed: int = Field(default=1, ge=0)
     "Root of all randomness."
 
+    def __post_init__(self) -> None:
+        wanted = self.task.batching_type
+        if not isinstance(self.batching, wanted):
+            raise PlacedError(
+                "batching",
+                f"{type(self.task).__name__} cannot learn from {type(self.batching).__name__}; "
+                f"set batching={wanted.choices}",
+            )
+
 
 @dataclass(frozen=True)
 class TrainingData:
     """Tokenized documents to learn from and to look at, and who tokenized them."""
 
-    train: TokenTable
-    valid: TokenTable
+    train: Table
+    valid: Table
     tokenizer: Tokenizer
 
 

@@ -5,6 +5,7 @@ import json
 from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, Tokenizer
 from rnnlm.data.tokenizers.bytes import BytesTokenizer
 from rnnlm.data.tokenizers.chars import CharsTokenizer
+from rnnlm.data.tokenizers.pair import PairTokenizer
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from rnnlm.data.tokenizers.words import WordsTokenizer
 from rnnlm.errors import TokenizerError
@@ -39,6 +40,9 @@ def _make(kind: str, content: bytes, folder: Location) -> Tokenizer:
             return WordsTokenizer(content.decode().split("\n")[:-1])
         if kind == CharsTokenizer.kind:
             return CharsTokenizer(json.loads(content))
+        if kind == PairTokenizer.kind:
+            source, target = (_make(inner, part, folder) for inner, part in PairTokenizer.parts(content))
+            return PairTokenizer(source, target)
     except ValueError as error:  # neither UTF-8 nor JSON
         raise TokenizerError(f"{folder.join(MODEL_FILE).uri} cannot be read: it was changed or cut short") from error
     raise TokenizerError(f"{folder.join(CARD_FILE).uri} names an unknown kind of tokenizer: {kind!r}")

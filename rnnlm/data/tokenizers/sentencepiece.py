@@ -106,6 +106,16 @@ class SentencePieceTokenizer(Tokenizer):
             found: list[Ids] = self._processor.encode(texts, num_threads=1, out_type="numpy")
         return found
 
+    def sample(self, texts: Sequence[str], strength: float, seed: int) -> list[Ids]:
+        """Ids of texts that are cut another way than `encode` cuts them, at random: with BPE-dropout of probability
+        `strength` (Provilkov, Emelianenko & Voita 2020), or drawn with alpha = `strength` from all ways of a unigram
+        model (Kudo 2018). The same seed gives the same ids."""
+        spm.set_random_generator_seed(seed % (1 << 32))
+        found: list[Ids] = self._processor.encode(
+            list(texts), num_threads=1, out_type="numpy", enable_sampling=True, nbest_size=-1, alpha=strength
+        )
+        return found
+
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._processor.decode([int(token) for token in ids])
         # A word written as bytes takes the sign of its blank along (model type word).
