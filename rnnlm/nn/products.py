@@ -80,6 +80,7 @@ class _Linear(torch.autograd.Function):
         by_values, by_weight, by_bias = ctx.needs_input_grad
         return (
             times_transposed(gradient, weight.t()) if by_values else None,
-            times_transposed(gradient.t(), values.t()) if by_weight else None,
+            # Rows with gaps between them (a part of a state) would take oneDNN seconds.
+            times_transposed(gradient.t().contiguous(), values.contiguous().t()) if by_weight else None,
             gradient.sum(0) if by_bias else None,
         )

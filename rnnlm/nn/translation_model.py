@@ -84,7 +84,7 @@ class TranslationModel(nn.Module):
         memory = self.encoder.read(embedded, lengths).to(self.precision)
         ends = memory[torch.arange(len(memory), device=memory.device), lengths.to(memory.device) - 1]
         bridged = tanh(self.bridge(torch.cat([ends, memory[:, 0]], dim=1))).to(self.precision)
-        state = bridged.split(list(self.decoder.state_sizes), dim=1)
+        state: State = tuple(part.contiguous() for part in bridged.split(list(self.decoder.state_sizes), dim=1))
         if self.input_feeding:
             state += (memory.new_zeros(len(memory), self.to_readout.out_features),)
         if self.attention is None:
