@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+import lzma
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,11 @@ import pyarrow as pa
 
 from rnnlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnlm.config import config
+from rnnlm.data.pairs import PairTable
+from rnnlm.data.tokenizers.pair import PairTokenizer
 from rnnlm.data.tokenizers.words import WordsConfig, WordsTokenizer
 from rnnlm.data.tokens import TokenTable
+from rnnlm.nn.attending.additive import AdditiveConfig
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.elman import ElmanConfig
 from rnnlm.nn.cells.gru import GRUConfig
@@ -19,6 +23,7 @@ from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.storage import open_location
 from rnnlm.tasks.language_model import LanguageModelConfig
+from rnnlm.tasks.translation import TranslationConfig
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "under", "a", "mat", "tree", "."]
 CELLS: dict[str, type[CellConfig]] = {"elman": ElmanConfig, "gru": GRUConfig, "lstm": LSTMConfig}
@@ -122,8 +127,8 @@ class DoubleTask(LanguageModelConfig):
 
 
 def write_compressed(file, content, member_bytes=None):
-    """Content as the ending of the file's name asks for: plain, .gz or .zst; in several members if it says so."""
-    codec = {".gz": "gzip", ".zst": "zstd"}.get(file.suffix)
+    """Content as the ending of the file's name asks for: plain, .gz, .xz or .zst; in several members if it says so."""
+    codec = {".gz": "gzip", ".xz": "xz", ".zst": "zstd"}.get(file.suffix)
     step = member_bytes or max(1, len(content))
     parts = [content[start : start + step] for start in range(0, max(1, len(content)), step)]
     file.write_bytes(b"".join(compressed(part, codec) for part in parts))
@@ -132,7 +137,44 @@ def write_compressed(file, content, member_bytes=None):
 def compressed(content, codec):
     if codec is None:
         return content
+    if codec == "xz":
+        return lzma.compress(content)
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, codec) as stream:
         stream.write(content)
     return sink.getvalue().to_pybytes()
+
+
+def reversals(count: int, *, longest: int = 6, seed: int = 0) -> list[tuple[str, str]]:
+    """Pairs of 1 to `longest` words and the same words backwards."""
+    random = np.random.default_rng(seed)
+    sources = [list(random.choice(WORDS, size=random.integers(1, longest + 1))) for _ in range(count)]
+    return [(" ".join(words), " ".join(words[::-1])) for words in sources]
+
+
+def pair_tokenizer() -> PairTokenizer:
+    """The words of `words_tokenizer` on both sides."""
+    return PairTokenizer(words_tokenizer(), words_tokenizer())
+
+
+def pair_table(pairs: Sequence[tuple[str, str]]) -> PairTable:
+    sources, targets = zip(*pairs, strict=True)
+    return PairTable(token_table(sources), token_table(targets), {})
+
+
+def tiny_translation(**fields) -> TranslationConfig:
+    """Everything at size 8 that fields do not set."""
+    settings = {"cell": LSTMConfig(hidden_size=8), "attention": AdditiveConfig(size=8), "embedding_size": 8}
+    return TranslationConfig(**{**settings, **fields})
+
+
+def save_tiny_translation(folder, task: TranslationConfig | None = None) -> Checkpoint:
+    """A checkpoint with random weights in `folder`, far enough from uniform that mistakes show."""
+    task, tokenizer = task or tiny_translation(), pair_tokenizer()
+    model = task.build(tokenizer)
+    for parameter in model.parameters():
+        parameter.data.mul_(3.0)
+    save_checkpoint(
+        open_location(str(folder)), task=task, model=model, tokenizer=tokenizer, trained={"step": 0, "tokens": 0}
+    )
+    return load_checkpoint(str(folder))

@@ -2,13 +2,15 @@
 
 `str.splitlines` would also break at U+2028 and U+0085, which do occur inside texts and JSON strings.
 
-A plain file consists of units of about 8 MB. A compressed one (.gz, .zst) can only be read from its beginning: it is
-one unit, and goes through memory block by block.
+A plain file consists of units of about 8 MB. A compressed one (.gz, .xz, .zst) can only be read from its beginning: it
+is one unit, and goes through memory block by block.
 """
 
+import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from rnnlm.data.files import FileStamp, check_unchanged
 from rnnlm.data.listing import Unit
@@ -18,7 +20,7 @@ from rnnlm.storage import Location, open_location
 BLOCK_BYTES = 8 << 20
 MAX_LINE_BYTES = 1 << 30  # Arrow's text columns and its JSON reader end at 2 GB
 CUT_SHORT = "was its writing or copying cut short?"
-CODECS = {".gz": "gzip", ".zst": "zstd"}
+CODECS = {".gz": "gzip", ".xz": "xz", ".zst": "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,11 @@ def _scan(file: FileStamp, units: list[Unit]) -> Iterator[tuple[bytes, int]]:
         line, start = line + rows, stop
 
 
-def read_lines(unit: Unit, start: int, stop: int) -> Iterator[Lines]:
-    """Lines `start` to `stop` of a unit, some megabytes at a time."""
+def read_lines(unit: Unit, start: int, stop: int, *, whole: bool = False) -> Iterator[Lines]:
+    """Lines `start` to `stop` of a unit, some megabytes at a time; `whole` says that a plain file is one unit too."""
     check_unchanged(unit.file)
-    blocks = _unit_block(unit) if _codec(unit.path) is None else _blocks(unit.path)
+    whole = whole or _codec(unit.path) is not None
+    blocks = _blocks(unit.path) if whole else _unit_block(unit)
     end = 0
     for block in blocks:
         begin, end = end, end + _count_lines(block)
@@ -85,7 +88,7 @@ def read_lines(unit: Unit, start: int, stop: int) -> Iterator[Lines]:
             yield Lines(unit.path, _split(block)[skipped : stop - begin], partial(_lines_before, unit, begin + skipped))
         if end >= stop:
             break
-    if end < min(stop, unit.rows) or (_codec(unit.path) is None and end != unit.rows):
+    if end < min(stop, unit.rows) or (not whole and end != unit.rows):
         raise DataError("the file changed after it was listed", where=Place(unit.path))
 
 
@@ -144,10 +147,17 @@ def _chunks(location: Location, codec: str | None) -> Iterator[bytes]:
             yield content
             start += len(content)
         return
-    opened = location.retrying(lambda: location.filesystem.open_input_stream(location.path, compression=codec))
+    opened = location.retrying(lambda: _opened(location, codec))
     with opened as stream:
         while content := bytes(stream.read(BLOCK_BYTES)):
             yield content
+
+
+def _opened(location: Location, codec: str) -> Any:
+    """A stream of what was compressed."""
+    if codec == "xz":  # which Arrow does not know
+        return lzma.LZMAFile(location.filesystem.open_input_stream(location.path, compression=None))
+    return location.filesystem.open_input_stream(location.path, compression=codec)
 
 
 def _blocks(path: str) -> Iterator[bytes]:
@@ -170,7 +180,7 @@ def _blocks(path: str) -> Iterator[bytes]:
                 rest.append(content[end:])
             if sum(map(len, rest)) > MAX_LINE_BYTES:
                 raise DataError(f"the line is longer than {MAX_LINE_BYTES >> 20} MB", where=Place(path, line=line + 1))
-    except OSError as error:
+    except (OSError, EOFError, lzma.LZMAError) as error:
         line += sum(content.count(b"\n") for content in rest)
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(

@@ -17,7 +17,7 @@ from tests.corpora import compressed
 from tests.corpora import write_compressed as write
 
 TEXT_FORMATS = [(JsonlCorpus, "jsonl"), (LinesCorpus, "txt")]
-CODECS = {".gz": "gzip", ".zst": "zstd"}
+CODECS = {".gz": "gzip", ".xz": "xz", ".zst": "zstd"}
 
 
 def read(corpus, columns=None):
@@ -61,7 +61,9 @@ def test_a_compressed_file_cut_short_is_named_with_the_last_line_known(tmp_path,
     file = tmp_path / f"a.{name}{ending}"
     content = compressed(jsonl_of(200), CODECS[ending])
     file.write_bytes(content[:-cut])
-    with pytest.raises(DataError, match=r"cannot decompress the file .*Truncated.* at .*; was its writing") as caught:
+    with pytest.raises(
+        DataError, match=r"cannot decompress the file .*(Truncated|ended before).* at .*; was its writing"
+    ) as caught:
         kind(path=str(file)).list_units()
     assert caught.value.where.file == str(file)
     line = caught.value.where.line
@@ -106,7 +108,7 @@ def test_a_compressed_file_goes_through_memory_in_blocks(tmp_path, monkeypatch, 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rows == 399_999
-    assert peak < 4 << 20
+    assert peak < (12 if ending == ".xz" else 4) << 20  # xz keeps the last 8 MB for its repetitions
 
 
 def test_a_compressed_file_that_lost_lines_after_listing_is_noticed(tmp_path, monkeypatch, ending):
@@ -120,7 +122,7 @@ def test_a_compressed_file_that_lost_lines_after_listing_is_noticed(tmp_path, mo
 
 
 @pytest.mark.parametrize(("kind", "name"), TEXT_FORMATS)
-@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
 def test_what_is_not_utf8_is_named_with_file_and_line(tmp_path, monkeypatch, kind, name, suffix):
     monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 64)
     file = tmp_path / f"a.{name}{suffix}"
@@ -134,7 +136,7 @@ def test_what_is_not_utf8_is_named_with_file_and_line(tmp_path, monkeypatch, kin
 
 @pytest.mark.parametrize(
     ("name", "suffix"),
-    [(name, suffix) for name in ("jsonl", "txt") for suffix in ("", ".gz", ".zst")] + [("parquet", "")],
+    [(name, suffix) for name in ("jsonl", "txt") for suffix in ("", ".gz", ".xz", ".zst")] + [("parquet", "")],
 )
 def test_a_text_of_ten_megabytes_is_a_text(tmp_path, name, suffix):
     texts = ["before", "\u00fcx " * 2_600_000, "after"]

@@ -10,7 +10,9 @@ from rnnlm.data.formats import text_blocks
 from rnnlm.data.formats.delta import DeltaCorpus
 from rnnlm.data.formats.iceberg import IcebergCorpus
 from rnnlm.data.formats.jsonl import JsonlCorpus
+from rnnlm.data.formats.parallel import ParallelCorpus
 from rnnlm.data.formats.parquet import ParquetCorpus
+from rnnlm.data.formats.tsv import TsvCorpus
 from rnnlm.errors import FailuresError, RefusedError
 from tests.corpora import write_compressed
 from tests.tables import IcebergTable, write_delta
@@ -28,7 +30,7 @@ def rows_in(output):
 EXPECTED = sorted((f"text {row}", ["en", "de"][row % 2], row, len(f"text {row}")) for row in range(40))
 
 
-@pytest.mark.parametrize("ending", [".gz", ".zst"])
+@pytest.mark.parametrize("ending", [".gz", ".xz", ".zst"])
 def test_a_compressed_file_is_split_into_shards_by_rows(tmp_path, monkeypatch, ending):
     monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 100)
     lines = "".join(json.dumps(row) + "\n" for row in ROWS.to_pylist()).encode()
@@ -36,6 +38,35 @@ def test_a_compressed_file_is_split_into_shards_by_rows(tmp_path, monkeypatch, e
     run_toy(JsonlCorpus(path=str(tmp_path / f"a.jsonl{ending}")), tmp_path / "out", target_seconds=7.0)
     assert len(list((tmp_path / "out/data").iterdir())) > 4
     assert rows_in(tmp_path / "out") == EXPECTED
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_tables_of_tabs_and_aligned_files_reach_the_output_as_any_corpus(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(text_blocks, "BLOCK_BYTES", 100)
+    columns = {"text": ROWS["text"].to_pylist(), "lang": ROWS["lang"].to_pylist(), "n": list(map(str, range(40)))}
+    lines = ["\t".join(columns), *map("\t".join, zip(*columns.values(), strict=True))]
+    write_compressed(tmp_path / f"a.tsv{ending}", "\n".join(lines).encode())
+    for name, values in columns.items():
+        write_compressed(tmp_path / f"a.{name}{ending}", "\n".join(values).encode(), member_bytes=50)
+    corpora = [
+        TsvCorpus(path=str(tmp_path / f"a.tsv{ending}"), where="lang == 'de'"),
+        ParallelCorpus(files={name: str(tmp_path / f"a.{name}{ending}") for name in columns}, where="lang == 'de'"),
+    ]
+    for number, corpus in enumerate(corpora):
+        run_toy(corpus, tmp_path / f"out{number}", target_seconds=7.0)
+        assert len(parts(tmp_path / f"out{number}")) > 2
+        found = [(text, lang, int(n), size) for text, lang, n, size in rows_in(tmp_path / f"out{number}")]
+        assert sorted(found) == [row for row in EXPECTED if row[1] == "de"]
+
+
+def test_columns_that_changed_places_are_another_corpus(tmp_path):
+    for name in ("de", "en"):
+        (tmp_path / f"a.{name}").write_text(f"{name} one\n{name} two\n")
+    paths = [str(tmp_path / "a.de"), str(tmp_path / "a.en")]
+    straight = ParallelCorpus(files=dict(zip(("de", "text"), paths, strict=True)))
+    run_toy(straight, tmp_path / "out")
+    with pytest.raises(RefusedError, match="names"):
+        run_toy(ParallelCorpus(files=dict(zip(("text", "de"), paths, strict=True))), tmp_path / "out")
 
 
 def test_folders_that_are_columns_reach_the_output(tmp_path):

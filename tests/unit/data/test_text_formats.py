@@ -124,7 +124,7 @@ def test_signs_that_look_like_line_ends_stay_inside_a_string(table_of, end):
     assert table.column("text").to_pylist() == texts
 
 
-@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz", ".zst"])
 @pytest.mark.parametrize("block", [8, 1 << 20])
 @pytest.mark.parametrize(
     ("bad", "said", "column"),
