@@ -152,6 +152,8 @@ class ScoreJob(BulkJob):
 
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
+    target_column: str | None = None
+    "Column of the targets that an encoder-decoder scores, given the texts as sources; null for a language model."
     cache: CacheConfig = Field(default_factory=NoCacheConfig)
     "Whether words that were seen a short while ago in the same text are likely again."
     ensemble: list[str] = Field(default_factory=list)
@@ -177,13 +179,16 @@ class GenerateJob(BulkJob):
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
     num_hypotheses: int = Field(default=1, ge=1)
-    "Continuations of each prompt."
+    "Continuations of each prompt: as many draws, or the best that a beam finds; greedy decoding has one."
     seed: int = Field(default=1, ge=0)
     "Root of the randomness."
     precision: Precision = "float32"
     "Of products; int8 is two to four times as fast on CPUs, and now and then another token wins."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker."
+
+    def __post_init__(self) -> None:
+        self.decoding.check_hypotheses(self.num_hypotheses)
 
 
 @config

@@ -1,6 +1,8 @@
 """Add the log-probability of each text to a corpus: `logprob`, `num_tokens`, `bits_per_byte`, `error`.
 
 python -m jobs.score checkpoint=outputs/model corpus=parquet corpus.path=documents.parquet output=outputs/scored
+python -m jobs.score checkpoint=outputs/translator corpus=parquet corpus.path=pairs.parquet corpus.text_column=de \
+    target_column=en output=outputs/scored
 """
 
 from dataclasses import replace
@@ -21,6 +23,7 @@ def score(job: ScoreJob) -> None:
     work = ScoreWork(
         checkpoint=open_location(job.checkpoint).address,
         text_column=job.corpus.text_column,
+        target_column=job.target_column,
         cache=job.cache,
         ensemble=[open_location(path).address for path in job.ensemble],
         ngram=open_location(job.ngram).address if job.ngram else None,
@@ -29,6 +32,7 @@ def score(job: ScoreJob) -> None:
         threads=job.threads,
         products=products or Products().settled(job.threads),
     )
+    work.check_model()
     if products is None:
         work = replace(work, products=tried_products(work, job))
     run_bulk(work, job)

@@ -63,8 +63,12 @@ class PairReader:
         """The same pairs, those of like length side by side."""
         return order[np.lexsort((self.source_lengths[order], self.target_lengths[order]))]
 
-    def read(self, pairs: npt.NDArray[np.int64], *, steps: int, source_steps: int) -> PairBatch:
-        """The batch of some pairs, padded to so many steps; -1 is an empty row."""
+    def read(
+        self, pairs: npt.NDArray[np.int64], *, steps: int | None = None, source_steps: int | None = None
+    ) -> PairBatch:
+        """The batch of some pairs, padded to so many steps (null: to the longest); -1 is an empty row."""
+        steps = int(self.target_lengths[pairs].max()) if steps is None else steps
+        source_steps = int(self.source_lengths[pairs].max()) if source_steps is None else source_steps
         there = pairs >= 0
         lengths = np.where(there, self.target_lengths[pairs], 0)
         targets = _padded(self._table.target, pairs, steps, self._eos_id)

@@ -1,7 +1,11 @@
-"""Scoring as bulk work: a corpus plus `logprob`, `num_tokens`, `bits_per_byte`, if asked `token_logprobs`, `error`."""
+"""Scoring as bulk work: a corpus plus `logprob`, `num_tokens`, `bits_per_byte`, if asked `token_logprobs`, `error`.
+
+A language model scores a text, an encoder-decoder a target given its source; figures a byte are about what is scored.
+"""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +18,17 @@ from rnnlm.bulk.plan import CostModel
 from rnnlm.bulk.work import ERROR, NULL_TEXT, Device, Processed, Processor, WorkConfig
 from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.config import config, to_dict
+from rnnlm.errors import ConfigError
 from rnnlm.inference.devices import put_on_device, release_cached_memory
 from rnnlm.inference.ensemble import EnsembleScorer
+from rnnlm.inference.packed import Report, ignore
 from rnnlm.inference.precision import Products, choose
-from rnnlm.inference.score import Scorer
+from rnnlm.inference.score import Scorer, Scores
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
+from rnnlm.inference.tokenize_work import EMPTY_SOURCE
+from rnnlm.inference.translate import Translator
 from rnnlm.ngram import load_ngram
-from rnnlm.nn.language_model import LanguageModel
+from rnnlm.nn.translation_model import TranslationModel
 
 NON_FINITE = "non_finite: the log-probability is not a finite number"
 FLOPS_PER_SECOND = 5e10  # of one core, for estimates; the plan needs ratios, not the truth
@@ -29,12 +37,14 @@ BYTES_PER_TOKEN = 3.5  # the same
 
 @config
 class ScoreWork(WorkConfig):
-    """Scores every text with a language model."""
+    """Scores every text with a language model, or every target with an encoder-decoder."""
 
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
     text_column: str = "text"
-    "Column that is scored."
+    "Column that is scored; with a target_column, column of the sources."
+    target_column: str | None = None
+    "Column of the targets that an encoder-decoder scores; null for a language model."
     token_logprobs: bool = False
     "Also write the log-probability of each token, end of sequence included."
     cache: CacheConfig = Field(default_factory=NoCacheConfig)
@@ -80,6 +90,7 @@ class ScoreWork(WorkConfig):
             # Only what is asked for: a plain run is the same as before there was anything to ask for.
             **{name: value for name, value in strength.items() if value != plain[name]},
             "text_column": self.text_column,
+            **({} if self.target_column is None else {"target_column": self.target_column}),
             "token_logprobs": self.token_logprobs,
             "threads": self.threads,
             "products": self.products.card(),
@@ -92,18 +103,43 @@ class ScoreWork(WorkConfig):
     def card(self) -> dict[str, Any]:
         return {"products": self.products.card()}
 
-    def choose_products(self, texts: Sequence[str], device: Device = "auto") -> Products:
-        """How to compute fastest without harm, by a trial on these texts of the corpus."""
+    def needed_columns(self) -> list[str]:
+        return [] if self.target_column is None else [self.target_column]
+
+    def check_model(self) -> None:
+        """Raise ConfigError unless the model is of the kind that is asked for."""
+        pairs = isinstance(loaded(self.checkpoint).model, TranslationModel)
+        if pairs and self.target_column is None:
+            raise ConfigError("target_column: the checkpoint scores targets given a source; name the column of targets")
+        if not pairs and self.target_column is not None:
+            raise ConfigError("target_column: the checkpoint is a language model, which scores single texts")
+        if pairs and (self.ensemble or self.ngram or not isinstance(self.cache, NoCacheConfig)):
+            raise ConfigError("cache, ensemble, ngram: these are for language models; leave them out")
+
+    def choose_products(self, table: pa.Table, device: Device = "auto") -> Products:
+        """How to compute fastest without harm, by a trial on these rows of the corpus."""
         torch.set_num_threads(self.threads)
         checkpoints, _ = self._load(device)
-        model = checkpoints[0].model
-        assert isinstance(model, LanguageModel)
+        device_used = next(checkpoints[0].model.parameters()).device
 
         def score(products: Products) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
-            scores = self._scorer(checkpoints, products).score_texts(texts)
+            rows = self.rows_of(table)
+            scores = rows.scores(self._scorer(checkpoints, products))
             return scores.logprob, scores.num_tokens
 
-        return choose(score, model.device)
+        return choose(score, device_used)
+
+    def rows_of(self, table: pa.Table) -> "Rows":
+        """The texts to score, with what is wrong with some."""
+        texts = table.column(self.text_column).to_pylist()
+        if self.target_column is None:
+            return Rows(None, texts, [NULL_TEXT if text is None else None for text in texts])
+        targets = table.column(self.target_column).to_pylist()
+        errors = [
+            NULL_TEXT if source is None or target is None else None if source.strip() else EMPTY_SOURCE
+            for source, target in zip(texts, targets, strict=True)
+        ]
+        return Rows(texts, targets, errors)
 
     def build(self, device: Device) -> "ScoreProcessor":
         torch.set_num_threads(self.threads)
@@ -116,7 +152,9 @@ class ScoreWork(WorkConfig):
         hardware = [put_on_device(checkpoint, device) for checkpoint in checkpoints]
         return checkpoints, hardware[0]
 
-    def _scorer(self, checkpoints: Sequence[Checkpoint], products: Products) -> Scorer | EnsembleScorer:
+    def _scorer(self, checkpoints: Sequence[Checkpoint], products: Products) -> "AnyScorer":
+        if self.target_column is not None:
+            return Translator(checkpoints[0], products=products)
         if not self.ensemble and not self.ngram:
             return Scorer(checkpoints[0], cache=self.cache, products=products)
         ngram = load_ngram(self.ngram) if self.ngram else None
@@ -125,30 +163,49 @@ class ScoreWork(WorkConfig):
         )
 
 
+AnyScorer = Scorer | EnsembleScorer | Translator
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sources (None for a language model), what is scored, and why a row is not."""
+
+    sources: list[str | None] | None
+    texts: list[str | None]
+    errors: list[str | None]
+
+    def scores(self, scorer: AnyScorer, *, keep_tokens: bool = False, report: Report = ignore) -> Scores:
+        """Scores of the rows without an error, in their order."""
+        places = [place for place, error in enumerate(self.errors) if error is None]
+        texts = [str(self.texts[place]) for place in places]
+        if isinstance(scorer, Translator):
+            assert self.sources is not None
+            sources = [str(self.sources[place]) for place in places]
+            return scorer.score_pairs(sources, texts, keep_tokens=keep_tokens, report=report)
+        return scorer.score_texts(texts, keep_tokens=keep_tokens, report=report)
+
+
 class ScoreProcessor(Processor):
     """A loaded scorer."""
 
-    def __init__(self, work: ScoreWork, scorer: Scorer | EnsembleScorer, hardware: str) -> None:
+    def __init__(self, work: ScoreWork, scorer: AnyScorer, hardware: str) -> None:
         self._work, self._scorer, self.hardware = work, scorer, hardware
 
     def release_memory(self) -> None:
         release_cached_memory()
 
     def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - a score has no randomness
-        texts = table.column(self._work.text_column).to_pylist()
-        present = np.array([text is not None for text in texts], dtype=bool)
-        scores = self._scorer.score_texts(
-            [text for text in texts if text is not None], keep_tokens=self._work.token_logprobs, report=self.report
-        )
-        logprob = np.full(len(texts), np.nan)
+        given = self._work.rows_of(table)
+        scores = given.scores(self._scorer, keep_tokens=self._work.token_logprobs, report=self.report)
+        present = np.array([error is None for error in given.errors], dtype=bool)
+        logprob = np.full(len(table), np.nan)
         logprob[present] = scores.logprob
-        num_tokens = np.zeros(len(texts), dtype=np.int32)
+        num_tokens = np.zeros(len(table), dtype=np.int32)
         num_tokens[present] = scores.num_tokens
-        num_bytes = np.array([0 if text is None else len(text.encode()) for text in texts], dtype=np.float64)
+        num_bytes = np.array([0 if text is None else len(text.encode()) for text in given.texts], dtype=np.float64)
         good = np.isfinite(logprob)
         errors = [
-            None if is_good else NON_FINITE if is_there else NULL_TEXT
-            for is_good, is_there in zip(good, present, strict=True)
+            None if is_good else error or NON_FINITE for is_good, error in zip(good, given.errors, strict=True)
         ]
         with np.errstate(divide="ignore", invalid="ignore"):
             bits = -logprob / np.log(2.0) / num_bytes

@@ -53,6 +53,7 @@ class BatchingConfig:
         """What speaks against spreading such batches over `world_size` workers; empty if nothing does."""
 
 
+@runtime_checkable
 class Table(Protocol):
     """Tokenized data of a task in memory; `str` of it says how much there is."""
 

@@ -330,11 +330,7 @@ def _in_batches(reader: PairReader, rank: int, world_size: int) -> Iterator[Pair
     """This rank's part of all pairs."""
     order = reader.by_length(np.arange(len(reader.target_lengths)))[rank::world_size]
     for pairs in reader.plan(order, VALIDATION_TOKENS):
-        yield reader.read(
-            pairs,
-            steps=int(reader.target_lengths[pairs].max()),
-            source_steps=int(reader.source_lengths[pairs].max()),
-        )
+        yield reader.read(pairs)
 
 
 def _cut_anew(tokenizer: Tokenizer, table: TokenTable, strength: float, seed: int) -> TokenTable:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -152,7 +153,7 @@ def test_the_rate_of_a_product_is_measured():
 
 def test_a_work_tries_on_texts_and_remembers(lstm):
     work = ScoreWork(checkpoint=str(lstm.location.path))
-    found = work.choose_products([*sentences(50), " ".join(WORDS * 30)])
+    found = work.choose_products(pa.table({"text": [*sentences(50), " ".join(WORDS * 30)]}))
     assert found.precision == "float32" or abs(found.trial.perplexity_change) <= TOLERANCE
     settled = found.settled(threads=1)
     assert settled.kernels == ("native" if library() is not None else "torch")
