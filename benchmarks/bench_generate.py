@@ -28,14 +28,14 @@ from torch import Tensor, nn
 
 import rnnlm
 from benchmarks.bench_score import BOS, EOS, SIZES, cpu_seconds
-from rnnlm.decoding.base import LANES, DecodingConfig, Ids, decode
+from rnnlm.decoding.base import LANES, DecodingConfig, Ids, Started, decode
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
 from rnnlm.inference.generate import LanguageModelStepper
 from rnnlm.inference.precision import Products, product_rate
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.prepared import Precision
-from rnnlm.types import State, StepLogits, StepTokens
+from rnnlm.types import Context, State, StepLogits, StepTokens
 
 PLAIN_BATCH = 64
 LONGEST = 200
@@ -50,14 +50,15 @@ class EndsForced:
     def __init__(self, stepper: LanguageModelStepper) -> None:
         self._stepper = stepper
         self.bos_id, self.eos_id = stepper.bos_id, stepper.eos_id
+        self.vocab_size = stepper.vocab_size
 
-    def start(self, prompts: Sequence[Ids]) -> tuple[StepTokens, State]:
-        tokens, state = self._stepper.start(prompts)
-        return tokens, (*state, torch.tensor([[int(prompt[0])] for prompt in prompts]))
+    def start(self, prompts: Sequence[Ids]) -> Started:
+        tokens, state, context = self._stepper.start(prompts)
+        return Started(tokens, (*state, torch.tensor([[int(prompt[0])] for prompt in prompts])), context)
 
-    def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
+    def step(self, tokens: StepTokens, state: State, context: Context) -> tuple[StepLogits, State]:
         *inner, left = state
-        logits, new = self._stepper.step(tokens, tuple(inner))
+        logits, new = self._stepper.step(tokens, tuple(inner), context)
         logits[:, EOS] = forced_end(left[:, 0])
         return logits, (*new, left - 1)
 
@@ -130,7 +131,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(1)
     model, prompts = make_model(*SIZES[arguments.size]), make_prompts(arguments.prompts, SIZES[arguments.size][0])
-    tokenizer = SimpleNamespace(bos_id=BOS, eos_id=EOS)
+    tokenizer = SimpleNamespace(bos_id=BOS, eos_id=EOS, vocab_size=SIZES[arguments.size][0])
     stepper = EndsForced(LanguageModelStepper(cast(Any, SimpleNamespace(model=model, tokenizer=tokenizer))))
     num_tokens = sum(int(prompt[0]) for prompt in prompts)
 
@@ -140,7 +141,7 @@ def main() -> None:
         with weights.active():
             rows = range(len(prompts))
             found = decode(stepper, prompts, strategy, seed=1, row_ids=rows, lanes=arguments.lanes)
-        return [one.tokens for one in found]
+        return [one.tokens for (one,) in found]
 
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, size {arguments.size}")
     print(f"{len(prompts)} prompts, {num_tokens:,} tokens, {arguments.lanes} lanes, one thread, CPU time")

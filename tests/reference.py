@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rnnlm.decoding.stepper import Started
 from rnnlm.nn.cells.base import FusedCell
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.softmax.adaptive import AdaptiveSoftmax
@@ -126,9 +127,9 @@ class TableStepper:
     def start(self, prompts):
         framed = [[self.bos_id, self.bos_id, *map(int, prompt)] for prompt in prompts]
         before = torch.tensor([tokens[-2] for tokens in framed]).unsqueeze(1)
-        return torch.tensor([tokens[-1] for tokens in framed]), (before,)
+        return Started(torch.tensor([tokens[-1] for tokens in framed]), (before,), ())
 
-    def step(self, tokens, state):
+    def step(self, tokens, state, context):
         return self.table[state[0][:, 0], tokens].clone(), (tokens.unsqueeze(1),)
 
     def logprob(self, prompt: Sequence[int], tokens: Sequence[int], *, end: bool) -> float:

@@ -1,152 +1,93 @@
-"""What decoding works with: a Stepper that gives logits, and a strategy that chooses tokens from them."""
+"""What a decoding strategy is: a config in conf/decoding, and the search it builds for a vocabulary."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
-from rnnlm.config import config
-from rnnlm.decoding.lanes import Entrants, Lanes
-from rnnlm.decoding.rows import log_sum_exp
-from rnnlm.types import State, StepLogits, StepTokens
+from rnnlm.config import PlacedError, config
+from rnnlm.data.tokenizers.base import Tokenizer
+from rnnlm.decoding.stepper import FinishReason, Hypothesis, Ids, P, Started, Stepper
+from rnnlm.errors import ConfigError
 
-LANES = 192  # prompts continued side by side; 64 take a tenth longer in float32 and a seventh in int8, 256 gain nothing
-READ_PROMPTS = 256  # prompts read at a time
+__all__ = ["LANES", "DecodingConfig", "FinishReason", "Hypothesis", "Ids", "Search", "Started", "Stepper", "decode"]
 
-Ids = npt.NDArray[np.integer]
-FinishReason = Literal["end", "length"]
+LANES = 192  # rows stepped side by side; 64 take a tenth longer in float32 and a seventh in int8, 256 gain nothing
 
-
-@runtime_checkable
-class Stepper(Protocol):
-    """A model as seen by decoding: a state for each row, and logits for what comes next."""
-
-    bos_id: int
-    eos_id: int
-
-    def start(self, prompts: Sequence[Ids]) -> tuple[StepTokens, State]:
-        """For each prompt the last input (its last token, or bos) and the state before that input."""
-
-    def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
-        """Read one token a row; logits of the token that follows, and the new state; the caller may change both."""
+Report = Callable[[float], None]
 
 
-@dataclass(frozen=True)
-class Hypothesis:
-    """What was generated after a prompt. `tokens` are without bos and eos; `logprob` (nats) is the model's own,
-    whatever the strategy, and counts eos if `finish_reason` is "end"."""
+class Search(ABC):
+    """A strategy made ready for a vocabulary; it can be run any number of times."""
 
-    tokens: list[int]
-    logprob: float
-    finish_reason: FinishReason
+    strategy: "DecodingConfig"
+
+    @abstractmethod
+    def run(
+        self,
+        stepper: Stepper[P],
+        prompts: Sequence[P],
+        *,
+        num_hypotheses: int,
+        seed: int,
+        row_ids: Sequence[int],
+        lanes: int,
+        report: Report,
+    ) -> list[list[Hypothesis]]:
+        """See `decode`."""
 
 
 @config
 class DecodingConfig:
     """Base of the configs in conf/decoding."""
 
-    draws: ClassVar[bool] = True  # whether choosing needs random numbers
+    name: ClassVar[str] = "this strategy"  # for messages
 
     max_tokens: int = Field(default=256, ge=1)
     "Most tokens generated after a prompt."
 
+    def most_hypotheses(self) -> int | None:
+        """How many hypotheses of a prompt can be asked for; None for any number."""
+        return None
+
+    def check_hypotheses(self, count: int) -> None:
+        """Raises PlacedError if `count` hypotheses of a prompt are more than this strategy has."""
+        most = self.most_hypotheses()
+        if most is not None and count > most:
+            raise PlacedError("num_hypotheses", f"{self.name} finds {most} of each prompt at the most, not {count}")
+
     @abstractmethod
-    def choose(
-        self, logits: StepLogits, uniforms: Float[Tensor, " B"], log_normaliser: Float[Tensor, " B"]
-    ) -> StepTokens:
-        """A token for each row. `uniforms` in [0, 1) are the row's own randomness for this step (zeros if not `draws`);
-        `log_normaliser` is the log-sum-exp of its logits."""
+    def build(self, tokenizer: Tokenizer | None) -> Search:
+        """The search over the tokens of `tokenizer`; without one, settings that are about text raise ConfigError."""
 
 
 def decode(
-    stepper: Stepper,
-    prompts: Sequence[Ids],
-    strategy: DecodingConfig,
+    stepper: Stepper[P],
+    prompts: Sequence[P],
+    strategy: DecodingConfig | Search,
     *,
     seed: int,
     row_ids: Sequence[int],
+    num_hypotheses: int = 1,
+    tokenizer: Tokenizer | None = None,
     lanes: int = LANES,
-    report: Callable[[float], None] = lambda _: None,
-) -> list[Hypothesis]:
-    """Continue each prompt until eos or `max_tokens`; hypotheses in the order of the prompts.
+    report: Report = lambda _: None,
+) -> list[list[Hypothesis]]:
+    """Continue each prompt until eos or `max_tokens`; for each prompt, in their order, its hypotheses.
 
-    `lanes` prompts are continued side by side; one that ends makes room for the next at once. Row r draws from a
-    generator seeded by (seed, row_ids[r]), its number t for its token t, so its text depends neither on its neighbours
-    nor on the worker it meets. `report` is told the share of prompts that is done.
+    There are `num_hypotheses` of each prompt: as many draws where the strategy draws, else the best ones found, best
+    first, and fewer if there are no more. `lanes` rows are stepped side by side; a prompt that is done makes room for
+    the next at once. Draw d of row r is made with the numbers of a generator seeded by (seed, row_ids[r]
+    num_hypotheses + d), its number t for its token t, so a text depends neither on its neighbours nor on the worker it
+    meets. `report` is told the share of prompts that is done. `tokenizer` is that of what is generated; a search that
+    was built already has it. Raises ConfigError if there cannot be as many hypotheses.
     """
-    queue = _Queue(stepper, prompts, max(lanes, READ_PROMPTS))
-    first = queue.take(lanes)
-    if first is None:
-        return []
-    running = Lanes(
-        first,
-        row_ids=row_ids,
-        seed=seed,
-        max_tokens=strategy.max_tokens,
-        draws=strategy.draws,
-        eos_id=stepper.eos_id,
+    search = strategy.build(tokenizer) if isinstance(strategy, DecodingConfig) else strategy
+    try:
+        search.strategy.check_hypotheses(num_hypotheses)
+    except PlacedError as error:
+        raise ConfigError(str(error)) from None
+    return search.run(
+        stepper, prompts, num_hypotheses=num_hypotheses, seed=seed, row_ids=row_ids, lanes=lanes, report=report
     )
-    found: dict[int, Hypothesis] = {}
-    while len(running.rows):
-        logits, state = stepper.step(running.tokens, running.state)
-        tokens, logprobs = _choose(stepper, strategy, logits, running.uniforms())
-        ended = running.write(tokens, logprobs, state)
-        if len(ended):
-            for lane in ended.tolist():
-                row, text, logprob, by_eos = running.take(lane)
-                found[row] = Hypothesis(text, logprob, "end" if by_eos else "length")
-            _put_to_use(running, ended, queue)
-            report(len(found) / len(prompts))
-    return [found[row] for row in range(len(prompts))]
-
-
-def _put_to_use(running: Lanes, free: npt.NDArray[np.intp], queue: "_Queue") -> None:
-    """Give free lanes to the next prompts; close those that none is left for."""
-    while len(free) and (entrants := queue.take(len(free))) is not None:
-        running.refill(free[: len(entrants.rows)], entrants)
-        free = free[len(entrants.rows) :]
-    if len(free):
-        running.close(free)
-
-
-def _choose(
-    stepper: Stepper, strategy: DecodingConfig, logits: StepLogits, uniforms: Float[Tensor, " B"]
-) -> tuple[StepTokens, Float[Tensor, " B"]]:
-    """A token for each row and its log-probability (float64). Spoils the logits."""
-    bos = logits[:, stepper.bos_id].clone()
-    starts_only = stepper.bos_id != stepper.eos_id  # then bos is never an output
-    if starts_only:
-        logits[:, stepper.bos_id] = -torch.inf
-    log_normaliser = log_sum_exp(logits)
-    tokens = strategy.choose(logits, uniforms, log_normaliser)
-    whole = torch.logaddexp(log_normaliser, bos) if starts_only else log_normaliser
-    return tokens, (logits.gather(1, tokens.unsqueeze(1)).squeeze(1) - whole).double()
-
-
-class _Queue:
-    """Prompts on their way to the lanes, in their order. They are read `size` at a time, since reading one alone would
-    leave the processor idle; so no more than that are held with their states."""
-
-    def __init__(self, stepper: Stepper, prompts: Sequence[Ids], size: int) -> None:
-        self._stepper, self._prompts, self._size = stepper, prompts, size
-        self._num_read = 0
-        self._waiting: Entrants | None = None
-
-    def take(self, count: int) -> Entrants | None:
-        """The next prompts, `count` at the most; None when all are taken."""
-        if self._waiting is None:
-            begin, end = self._num_read, min(len(self._prompts), self._num_read + self._size)
-            if begin == end:
-                return None
-            self._num_read = end
-            self._waiting = Entrants(np.arange(begin, end), *self._stepper.start(self._prompts[begin:end]))
-        waiting = self._waiting
-        self._waiting = waiting.part(slice(count, None)) if count < len(waiting.rows) else None
-        return waiting.part(slice(count))

@@ -4,16 +4,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rnnlm.config import config
-from rnnlm.decoding.base import DecodingConfig
 from rnnlm.decoding.rows import best
+from rnnlm.decoding.stepwise import StepwiseConfig
 from rnnlm.types import StepLogits, StepTokens
 
 
 @config
-class GreedyConfig(DecodingConfig):
+class GreedyConfig(StepwiseConfig):
     """Always the most probable token."""
 
+    name = "greedy decoding"
     draws = False
+
+    def most_hypotheses(self) -> int | None:
+        return 1
 
     def choose(
         self,

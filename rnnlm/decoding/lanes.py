@@ -13,20 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rnnlm.decoding.waiting import Entrants, put_context
 from rnnlm.determinism import numpy_generator
 from rnnlm.types import State, StepTokens
-
-
-class Entrants(NamedTuple):
-    """Prompts that were read and take lanes: which, the last input of each, and the state before it."""
-
-    rows: npt.NDArray[np.int64]
-    tokens: StepTokens
-    state: State
-
-    def part(self, which: slice) -> "Entrants":
-        """Some of them."""
-        return Entrants(self.rows[which], self.tokens[which], tuple(tensor[which] for tensor in self.state))
 
 
 class Ended(NamedTuple):
@@ -39,12 +28,13 @@ class Ended(NamedTuple):
 
 
 class Lanes:
-    """B lanes: what each reads next (`tokens`), the state before that (`state`), and the records of its text."""
+    """B lanes: what each reads next (`tokens`), the state before that (`state`), what it looks at (`context`), and the
+    records of its text."""
 
     def __init__(
         self, entrants: Entrants, *, row_ids: Sequence[int], seed: int, max_tokens: int, draws: bool, eos_id: int
     ) -> None:
-        self.rows, self.tokens, self.state = entrants
+        self.rows, self.tokens, self.state, self.context = entrants
         self._row_ids, self._seed, self._draws = row_ids, seed, draws
         self._max_tokens, self._eos_id = max_tokens, eos_id
         self._step = 0
@@ -83,6 +73,7 @@ class Lanes:
         self.tokens[places] = entrants.tokens
         for tensor, fresh in zip(self.state, entrants.state, strict=True):
             tensor[places] = fresh
+        self.context = put_context(self.context, places, entrants.context)
         self._began[lanes] = self._step
         self._logprobs[lanes] = 0.0
         self._begin(lanes)
@@ -92,6 +83,7 @@ class Lanes:
         kept = np.delete(np.arange(len(self.rows)), lanes)
         places = torch.from_numpy(kept).to(self.tokens.device)
         self.tokens, self.state = self.tokens[places], tuple(tensor[places] for tensor in self.state)
+        self.context = tuple(tensor[places] for tensor in self.context)
         self.rows, self._began, self._logprobs = self.rows[kept], self._began[kept], self._logprobs[kept]
         self._written, self._uniforms = self._written[kept], self._uniforms[kept]
 

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from rnnlm.config import config
-from rnnlm.decoding.base import DecodingConfig
 from rnnlm.decoding.rows import best_few, log_sum_exp
+from rnnlm.decoding.stepwise import StepwiseConfig
 from rnnlm.types import StepLogits, StepTokens
 
 # Sorting a whole vocabulary costs more than the network. Nearly always the best few hold the nucleus or the draw; the
@@ -22,8 +22,10 @@ WIDENING = 4
 
 
 @config
-class SamplingConfig(DecodingConfig):
+class SamplingConfig(StepwiseConfig):
     """Random sampling with temperature, top-k and top-p."""
+
+    name = "sampling"
 
     temperature: float = Field(default=1.0, gt=0.0)
     "Logits are divided by it; below 1 sharpens."

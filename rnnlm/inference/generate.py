@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from rnnlm.checkpoint import Checkpoint
-from rnnlm.decoding.base import DecodingConfig, Hypothesis, Ids, decode
+from rnnlm.decoding.base import DecodingConfig, Hypothesis, Ids, Started, decode
 from rnnlm.inference.packed import PackedRunner, Report, ignore
 from rnnlm.inference.precision import Products
 from rnnlm.nn.language_model import LanguageModel
-from rnnlm.types import State, StepLogits, StepTokens
+from rnnlm.types import Context, State, StepLogits, StepTokens
 
 
 class LanguageModelStepper:
@@ -20,13 +20,14 @@ class LanguageModelStepper:
         assert isinstance(checkpoint.model, LanguageModel)
         self._model = checkpoint.model
         self.bos_id, self.eos_id = checkpoint.tokenizer.bos_id, checkpoint.tokenizer.eos_id
+        self.vocab_size = checkpoint.tokenizer.vocab_size
         self._runner = PackedRunner(checkpoint.model, bos_id=self.bos_id, eos_id=self.eos_id)
 
     @property
     def device(self) -> torch.device:
         return self._model.device
 
-    def start(self, prompts: Sequence[Ids]) -> tuple[StepTokens, State]:
+    def start(self, prompts: Sequence[Ids]) -> Started:
         state = self._model.initial_state(len(prompts))
         # The last token of a prompt is left to the first step, which needs the logits after it.
         read = [row for row, prompt in enumerate(prompts) if len(prompt)]
@@ -38,9 +39,14 @@ class LanguageModelStepper:
         for whole, part in zip(state, after, strict=True):
             whole[read] = part
         last = [int(prompt[-1]) if len(prompt) else self.bos_id for prompt in prompts]
-        return torch.tensor(last, device=self._model.device), state
+        return Started(torch.tensor(last, device=self._model.device), state, ())
 
-    def step(self, tokens: StepTokens, state: State) -> tuple[StepLogits, State]:
+    def step(
+        self,
+        tokens: StepTokens,
+        state: State,
+        context: Context,  # noqa: ARG002 - all that was read is in the state
+    ) -> tuple[StepLogits, State]:
         hidden, state = self._model.stack.advance(self._runner.project(tokens), state)
         return self._model.softmax.logits(hidden), state
 
@@ -59,12 +65,14 @@ class Generator:
         prompts: Sequence[str],
         strategy: DecodingConfig,
         *,
+        num_hypotheses: int = 1,
         seed: int = 0,
         row_ids: Sequence[int] | None = None,
         report: Report = ignore,
-    ) -> list[Hypothesis]:
-        """One hypothesis a prompt, in their order. `row_ids` (default: places) name rows for their random numbers;
-        `report` is told the share of prompts that is done."""
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of each prompt, in their order. `row_ids` (default: places) name rows for their random
+        numbers; `report` is told the share of prompts that is done. Raises ConfigError if the strategy has not as many
+        hypotheses."""
         encoded = self.tokenizer.encode(prompts)
         ids = np.arange(len(prompts)) if row_ids is None else np.asarray(row_ids)
         # Prompts of like length are read together, so that reading them wastes nothing; the outcome does not depend on
@@ -75,6 +83,8 @@ class Generator:
                 self._stepper,
                 [encoded[row] for row in order],
                 strategy,
+                num_hypotheses=num_hypotheses,
+                tokenizer=self.tokenizer,
                 seed=seed,
                 row_ids=ids[order].tolist(),
                 report=report,

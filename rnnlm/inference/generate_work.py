@@ -42,13 +42,16 @@ class GenerateWork(WorkConfig):
     text_column: str = "text"
     "Column of prompts; an empty prompt starts from nothing."
     num_hypotheses: int = Field(default=1, ge=1)
-    "Continuations of each prompt."
+    "Continuations of each prompt: as many draws, or the best that a beam finds; greedy decoding has one."
     seed: int = Field(default=1, ge=0)
     "Root of the randomness; a row's own depends on this and on its number in the corpus alone."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker; the rounding of a product can depend on it, so it belongs to the run's identity."
     products: Products = Field(default_factory=Products)
     "How the model computes."
+
+    def __post_init__(self) -> None:
+        self.decoding.check_hypotheses(self.num_hypotheses)
 
     @property
     def job(self) -> str:
@@ -101,31 +104,25 @@ class GenerateProcessor(Processor):
         work = self._work
         texts = table.column(work.text_column).to_pylist()
         present = [index for index, text in enumerate(texts) if text is not None]
-        repeated = [index for index in present for _ in range(work.num_hypotheses)]
-        row_ids = [
-            int(rows[index]) * work.num_hypotheses + number
-            for index in present
-            for number in range(work.num_hypotheses)
-        ]
         found = self._generator.generate(
-            [texts[index] for index in repeated],
+            [texts[index] for index in present],
             work.decoding,
+            num_hypotheses=work.num_hypotheses,
             seed=work.seed,
-            row_ids=row_ids,
+            row_ids=[int(rows[index]) for index in present],
             report=self.report,
         )
-        results: list[list[dict[str, Any]] | None] = [None if text is None else [] for text in texts]
-        for index, hypothesis in zip(repeated, found, strict=True):
-            result = results[index]
-            assert result is not None
-            result.append(
+        results: list[list[dict[str, Any]] | None] = [None] * len(texts)
+        for index, hypotheses in zip(present, found, strict=True):
+            results[index] = [
                 {
                     "text": self._generator.continuation(texts[index], hypothesis.tokens),
                     "tokens": hypothesis.tokens,
                     "logprob": hypothesis.logprob,
                     "finish_reason": hypothesis.finish_reason,
                 }
-            )
+                for hypothesis in hypotheses
+            ]
         errors = [NULL_TEXT if text is None else None for text in texts]
         columns = {"hypotheses": pa.array(results, HYPOTHESES), ERROR: pa.array(errors, pa.string())}
-        return Processed(columns, sum(len(hypothesis.tokens) for hypothesis in found))
+        return Processed(columns, sum(len(hypothesis.tokens) for hypotheses in found for hypothesis in hypotheses))

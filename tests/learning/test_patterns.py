@@ -41,7 +41,7 @@ def test_a_pattern_that_repeats_is_copied(cell, tmp_path):
     checkpoint = learn(tmp_path / "run", cell, texts, steps=400, hidden_size=16, window=20)
     (values,) = Scorer(checkpoint).score_texts([" ".join(pattern * 5)], keep_tokens=True).token_logprobs
     assert -values[:30].mean() < LEARNT
-    (found,) = Generator(checkpoint).generate(["a b a c"], GreedyConfig(max_tokens=20))
+    ((found,),) = Generator(checkpoint).generate(["a b a c"], GreedyConfig(max_tokens=20))
     assert Generator(checkpoint).continuation("a b a c", found.tokens).split() == (pattern * 6)[4:24]
 
 

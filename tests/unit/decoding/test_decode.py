@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from rnnlm.config import from_dict, to_dict
-from rnnlm.decoding import base
+from rnnlm.decoding import waiting
 from rnnlm.decoding.base import DecodingConfig, Hypothesis, decode
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
@@ -52,7 +52,7 @@ def stepper(request):
 
 
 def run(stepper, strategy, *, prompts=PROMPTS, seed=1, row_ids=None):
-    return decode(stepper, prompts, strategy, seed=seed, row_ids=row_ids or ROW_IDS[: len(prompts)])
+    return [one for (one,) in decode(stepper, prompts, strategy, seed=seed, row_ids=row_ids or ROW_IDS[: len(prompts)])]
 
 
 def test_a_hypothesis_is_scored_as_the_model_scores_it(stepper, strategy):
@@ -85,10 +85,10 @@ def decode_naively(stepper, prompts, strategy, *, seed, row_ids):
     result = []
     for prompt, row_id in zip(prompts, row_ids, strict=True):
         uniforms = numpy_generator(seed, "decoding", row_id).random(strategy.max_tokens, dtype=np.float32)
-        token, state = stepper.start([prompt])
+        token, state, context = stepper.start([prompt])
         tokens, logprob, reason = [], 0.0, "length"
         for uniform in uniforms:
-            logits, state = stepper.step(token, state)
+            logits, state = stepper.step(token, state, context)
             whole = logits.logsumexp(1)
             logits[:, stepper.bos_id] = -torch.inf
             token = strategy.choose(logits, torch.tensor([uniform]), logits.logsumexp(1))
@@ -112,9 +112,9 @@ class WatchedStepper(TableStepper):
         self.read.append(len(prompts))
         return super().start(prompts)
 
-    def step(self, tokens, state):
+    def step(self, tokens, state, context):
         self.stepped.append(len(tokens))
-        return super().step(tokens, state)
+        return super().step(tokens, state, context)
 
 
 MANY = [PROMPTS[number % len(PROMPTS)] for number in range(150)]
@@ -125,23 +125,23 @@ MANY = [PROMPTS[number % len(PROMPTS)] for number in range(150)]
 def test_lanes_that_are_refilled_give_what_one_prompt_after_another_gives(
     small, strategy, lanes, read_prompts, monkeypatch
 ):
-    monkeypatch.setattr(base, "READ_PROMPTS", read_prompts)
+    monkeypatch.setattr(waiting, "READ_PROMPTS", read_prompts)
     expected = decode_naively(small, MANY, strategy, seed=4, row_ids=range(150))
     found = decode(small, MANY, strategy, seed=4, row_ids=range(150), lanes=lanes)
-    for mine, slow in zip(found, expected, strict=True):
+    for (mine,), slow in zip(found, expected, strict=True):
         assert (mine.tokens, mine.finish_reason) == (slow.tokens, slow.finish_reason)
         assert mine.logprob == pytest.approx(slow.logprob, abs=FLOAT32_LOGPROB)
     if isinstance(strategy, SamplingConfig):
-        assert {one.finish_reason for one in found} == {"end", "length"}
+        assert {one.finish_reason for (one,) in found} == {"end", "length"}
 
 
 def test_lanes_are_full_while_prompts_wait_and_fewer_when_none_does(strategy, monkeypatch):
-    monkeypatch.setattr(base, "READ_PROMPTS", 32)
+    monkeypatch.setattr(waiting, "READ_PROMPTS", 32)
     stepper = WatchedStepper()
     found = decode(stepper, MANY, strategy, seed=4, row_ids=range(150), lanes=10)
     assert stepper.read == [32, 32, 32, 32, 22]
     # Every step of a lane is a token or an end: none is wasted on a text that is done.
-    assert sum(stepper.stepped) == sum(len(one.tokens) + (one.finish_reason == "end") for one in found)
+    assert sum(stepper.stepped) == sum(len(one.tokens) + (one.finish_reason == "end") for (one,) in found)
     assert stepper.stepped == sorted(stepper.stepped, reverse=True)
     assert stepper.stepped.count(10) > 0.8 * len(stepper.stepped)
 
@@ -239,7 +239,7 @@ def test_whole_samples_have_the_distribution_of_an_enumeration(options):
     assert sum(exact.values()) == pytest.approx(1, abs=1e-5)
     strategy = SamplingConfig(max_tokens=2, **options)
     drawn = decode(stepper, [PROMPTS[0]] * SAMPLES, strategy, seed=3, row_ids=list(range(SAMPLES)))
-    counts = Counter((tuple(one.tokens), one.finish_reason) for one in drawn)
+    counts = Counter((tuple(one.tokens), one.finish_reason) for (one,) in drawn)
     assert sum(count for key, count in counts.items() if exact[key] < 1e-12) == 0
     likely = {key: p for key, p in exact.items() if p * SAMPLES >= 5}
     statistic = sum((counts[key] - p * SAMPLES) ** 2 / (p * SAMPLES) for key, p in likely.items())

@@ -125,7 +125,7 @@ def test_the_state_after_the_last_input_is_that_of_the_plain_model(checkpoint, p
     "strategy", [GreedyConfig(max_tokens=12), SamplingConfig(max_tokens=12)], ids=["greedy", "sampling"]
 )
 def test_a_generated_text_has_the_log_probability_that_scoring_gives_it(checkpoint, strategy):
-    found = Generator(checkpoint).generate(PROMPTS, strategy, seed=5)
+    found = [one for (one,) in Generator(checkpoint).generate(PROMPTS, strategy, seed=5)]
     prompts = checkpoint.tokenizer.encode(PROMPTS)
     whole = [
         np.array([*prompt.tolist(), *one.tokens], dtype=np.int32) for prompt, one in zip(prompts, found, strict=True)
