@@ -1,7 +1,10 @@
-"""Perplexity, bits per byte and a report with plots, over scored data or a token stream.
+"""A report with plots: perplexity and bits per byte over scored data or a token stream; BLEU, chrF, error rates and the
+like of outputs that have right answers.
 
 python -m jobs.evaluate scored=outputs/scored run=outputs/model group_by=kind output=outputs/report
 python -m jobs.evaluate checkpoint=outputs/model tokens=outputs/tokens/test output=outputs/report
+python -m jobs.evaluate hypotheses=outputs/translated reference_column=en source_column=de output=outputs/report
+python -m jobs.evaluate hypotheses=outputs/spoken reference_column=pronunciations unit=phonemes output=outputs/report
 """
 
 import dataclasses
@@ -23,6 +26,10 @@ from rnnlm.checkpoint import load_checkpoint
 from rnnlm.data.files import expand_paths
 from rnnlm.errors import DataError, Place
 from rnnlm.evaluation.baselines import measure_baselines
+from rnnlm.evaluation.hypotheses import OutputColumns
+from rnnlm.evaluation.judged import Judged, judge
+from rnnlm.evaluation.judged_report import baseline_sentence, comparison_sentences, judged_sentence, signatures
+from rnnlm.evaluation.metric_names import USUAL
 from rnnlm.evaluation.perplexity import evaluate_scored
 from rnnlm.evaluation.plots import check_installed
 from rnnlm.evaluation.report import ReportInputs, Sample, write_report
@@ -40,12 +47,15 @@ def evaluate(job: EvaluateJob) -> None:
     inputs = ReportInputs(
         title=job.title,
         **_scored(job),
+        judged=_judged(job),
         stream=_stream(job) if job.tokens is not None and job.checkpoint is not None else None,
         **_training(job),
         samples=_samples(job.samples) if job.samples else [],
         versions=_versions(),
     )
     write_report(inputs, open_location(job.output))
+    if inputs.judged is not None:
+        _say_judged(inputs.judged)
     if inputs.evaluation is not None:
         total = inputs.evaluation.total
         print(
@@ -76,6 +86,29 @@ def _scored(job: EvaluateJob) -> dict[str, Any]:
         "baselines": measure_baselines(files, job.text_column) if job.text_column else None,
         "scoring": report.read_json() if report.exists() else None,
     }
+
+
+def _judged(job: EvaluateJob) -> Judged | None:
+    if job.hypotheses is None or job.reference_column is None:
+        return None
+    return judge(
+        job.hypotheses,
+        OutputColumns(job.reference_column, job.source_column, job.baseline_column),
+        job.metrics or USUAL[job.unit],
+        job.unit,
+        against=job.against,
+        draws=job.bootstrap_draws,
+    )
+
+
+def _say_judged(judged: Judged) -> None:
+    print(f"evaluate: {judged_sentence(judged)}")
+    for signature in signatures(judged.figures):
+        print(f"evaluate: {signature}")
+    if judged.baseline:
+        print(f"evaluate: {baseline_sentence(judged)}")
+    for comparison in comparison_sentences(judged):
+        print(f"evaluate: {comparison}")
 
 
 def _training(job: EvaluateJob) -> dict[str, Any]:

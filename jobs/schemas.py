@@ -9,6 +9,7 @@ from rnnlm.config import config
 from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.tokenizers import TokenizerConfig
 from rnnlm.decoding.base import DecodingConfig
+from rnnlm.evaluation.metric_names import Unit, check_metrics
 from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
 from rnnlm.inference.stream.adaptation import AdaptationConfig, NoAdaptationConfig
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
@@ -255,7 +256,7 @@ class VerifyJob:
 
 @config
 class EvaluateJob:
-    """python -m jobs.evaluate: perplexity, bits per byte and a report, over scored data or a token stream."""
+    """python -m jobs.evaluate: a report over scored data, a token stream, or outputs that have right answers."""
 
     output: str
     "Folder for report.html, report.md and report.json."
@@ -275,6 +276,22 @@ class EvaluateJob:
     "Run folder of jobs.train, for the learning curve and settings."
     samples: str | None = None
     "Output of jobs.generate, to show some."
+    hypotheses: str | None = None
+    "Output of jobs.generate to hold against references; its first hypothesis of each row is judged."
+    reference_column: str | None = None
+    "Column of `hypotheses` with the right answer: text, or a list of texts that all count as right."
+    source_column: str | None = None
+    "Column of what was given, to show it and to break the figures down by its length."
+    baseline_column: str | None = None
+    "Column that is judged too, as if it were the output: what copying it would be worth."
+    against: str | None = None
+    "Another output for the same rows, compared by a paired bootstrap."
+    metrics: list[str] | None = None
+    "Of bleu, chrf, exact_match, token_accuracy, error_rate, miss_rate; null: the usual ones for `unit`."
+    unit: Unit = "words"
+    "What edits are counted in: words, chars, or phonemes (blank-separated, and reported by their names)."
+    bootstrap_draws: int = Field(default=1000, ge=100)
+    "Draws of the paired bootstrap."
     checkpoint: str | None = None
     "Model for the perplexity of `tokens`."
     tokens: str | None = None
@@ -297,8 +314,17 @@ class EvaluateJob:
     "Heading of the report."
 
     def __post_init__(self) -> None:
-        if self.scored is None and self.tokens is None:
-            raise ValueError("give scored=... (the output of jobs.score), or checkpoint=... and tokens=...")
+        if self.scored is None and self.tokens is None and self.hypotheses is None:
+            raise ValueError(
+                "give scored=... (the output of jobs.score), checkpoint=... and tokens=..., "
+                "or hypotheses=... (the output of jobs.generate) and reference_column=..."
+            )
+        if (self.hypotheses is None) != (self.reference_column is None):
+            raise ValueError("hypotheses and reference_column belong together; give both or none")
+        if self.hypotheses is None and (self.against or self.source_column or self.baseline_column or self.metrics):
+            raise ValueError("against, source_column, baseline_column and metrics are about hypotheses=...")
+        if self.metrics is not None:
+            check_metrics(self.metrics)
         if (self.tokens is None) != (self.checkpoint is None):
             raise ValueError("checkpoint and tokens belong together; give both or none")
         if self.strengthened and self.tokens is None:

@@ -7,11 +7,16 @@ MAX_SHOWN = 2000  # characters of a sample or a setting
 
 
 def render_page(template: Path, **values: Any) -> str:
-    """The HTML that the Jinja file `template` makes of `values`; it puts `style` between its style tags."""
+    """The HTML that the Jinja file `template` makes of `values`; it puts `style` between its style tags, and may
+    include the files beside it."""
     import jinja2  # noqa: PLC0415 - an extra
 
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
     environment.filters["figure"] = figure
     environment.filters["cut"] = cut

@@ -9,6 +9,8 @@ from typing import Any
 from rnnlm.config import TARGET, flatten
 from rnnlm.evaluation import plots
 from rnnlm.evaluation.baselines import Baselines
+from rnnlm.evaluation.judged import Judged
+from rnnlm.evaluation.judged_report import judged_data, judged_markdown, judged_plots, judged_texts
 from rnnlm.evaluation.page import figure, render_page, table_cell
 from rnnlm.evaluation.perplexity import Evaluation, Totals
 from rnnlm.evaluation.stream import StreamResult
@@ -37,6 +39,7 @@ class ReportInputs:
     evaluation: Evaluation | None = None
     baselines: Baselines | None = None
     stream: StreamResult | None = None
+    judged: Judged | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)  # rows of a run's metrics.jsonl
     scoring: Mapping[str, Any] | None = None  # _run/report.json of the bulk job; no key is sure to be there
     samples: list[Sample] = field(default_factory=list)
@@ -64,6 +67,7 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
         "groups": {name: _figures(totals) for name, totals in evaluation.groups.items()} if evaluation else {},
         "baselines_bits_per_byte": asdict(inputs.baselines) if inputs.baselines else None,
         "stream": inputs.stream.figures() if inputs.stream else None,
+        "hypotheses": judged_data(inputs.judged) if inputs.judged else None,
         "training": _training(inputs.metrics),
         "most_surprising": [asdict(row) for row in evaluation.most_surprising] if evaluation else [],
         "least_surprising": [asdict(row) for row in evaluation.least_surprising] if evaluation else [],
@@ -105,12 +109,12 @@ def _not_given(inputs: ReportInputs) -> list[str]:
     """What the report would have shown, had it been given."""
     texts = inputs.evaluation is None or inputs.evaluation.total.num_bytes > 0
     present = {
-        "scored data": inputs.evaluation is not None,
+        "scored data": inputs.evaluation is not None or inputs.judged is not None,
         "the texts of the scored data": texts,
         "baselines": inputs.baselines is not None or inputs.evaluation is None or not texts,
         "a training run": bool(inputs.metrics),
         "the record of the scoring job": bool(inputs.scoring) or inputs.evaluation is None,
-        "samples": bool(inputs.samples),
+        "samples": bool(inputs.samples) or inputs.judged is not None,
     }
     return [name for name, is_there in present.items() if not is_there]
 
@@ -122,6 +126,8 @@ def _html(inputs: ReportInputs, content: dict[str, Any]) -> str:
         content=content,
         inputs=inputs,
         plots=_drawn(inputs),
+        judged_plots=judged_plots(inputs.judged) if inputs.judged else None,
+        judged_text=judged_texts(inputs.judged) if inputs.judged else None,
         undrawn=_undrawn(inputs.evaluation),
         groups=sorted(groups[:MAX_TABLE_GROUPS]),
         more_groups=max(0, len(groups) - MAX_TABLE_GROUPS),
@@ -205,6 +211,8 @@ def _scoring_sentence(scoring: Mapping[str, Any]) -> str:
 
 def _markdown(inputs: ReportInputs, content: dict[str, Any]) -> str:
     paragraphs = [f"# {table_cell(inputs.title)}", *inputs.notes]
+    if inputs.judged:
+        paragraphs += judged_markdown(inputs.judged)
     if inputs.evaluation:
         paragraphs += [_markdown_table(content), _rows_sentence(inputs.evaluation.total)]
     if inputs.baselines:

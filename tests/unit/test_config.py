@@ -17,6 +17,7 @@ import rnnlm
 from jobs.schemas import EvaluateJob
 from rnnlm.config import TARGET, config, differences, field_docs, flatten, from_dict, to_dict
 from rnnlm.errors import ConfigError
+from rnnlm.evaluation.metric_names import METRICS
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.layer import LayerConfig
 from rnnlm.nn.softmax.adaptive import AdaptiveSoftmaxConfig
@@ -71,7 +72,10 @@ def _values(hint, info):
     if origin is list:
         return st.lists(_values(arguments[0], info), max_size=3)
     if typing.get_origin(hint) is dict:
-        return st.dictionaries(TEXTS, st.one_of(st.none(), st.booleans(), TEXTS, st.lists(TEXTS)), max_size=3)
+        anything = st.one_of(st.none(), st.booleans(), TEXTS, st.lists(TEXTS))
+        item = anything if arguments[1] is typing.Any else _values(arguments[1], info)
+        least = max((getattr(one, "min_length", 0) for one in info.metadata), default=0)
+        return st.dictionaries(TEXTS, item, min_size=least, max_size=3)
     if dataclasses.is_dataclass(hint):
         fitting = [c for c in CLASSES if issubclass(c, hint)]
         if hint is LayerConfig:  # layers can hold layers: one level of them is enough
@@ -105,6 +109,8 @@ def _instances(draw, cls):
         fields["cutoffs"] = sorted({max(1, cutoff) for cutoff in fields["cutoffs"]})
     if cls is EvaluateJob:
         fields |= {"tokens": draw(TEXTS), "checkpoint": draw(TEXTS), "lanes": 1}
+        fields |= {"hypotheses": draw(TEXTS), "reference_column": draw(TEXTS)}
+        fields["metrics"] = fields["metrics"] and draw(st.lists(st.sampled_from(METRICS), min_size=1, unique=True))
     if "fallback_discounts" in fields:
         fields["fallback_discounts"] = [draw(st.floats(0.0, count)) for count in (1.0, 2.0, 3.0)]
     state = random.getstate()  # the run-time check of annotations looks at random items of lists
