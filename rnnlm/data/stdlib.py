@@ -92,30 +92,35 @@ def build_stdlib_corpus(folder: Location) -> dict[str, Any]:
     dropped: Counter[str] = Counter()
     read: set[str] = set()
     texts: list[Text] = []
-    for module, tree, lines in _modules(skipped):  # one tree at a time: many would slow the garbage collector down
+    for module, tree, lines in read_modules(skipped):  # one tree at a time: many would slow garbage collection down
         read.add(module)
         texts.extend((module, *found) for found in module_texts(tree, lines))
     texts.extend(_topics(skipped))
     rows = make_rows(texts)
-    split_rows = _split(_distinct(_clean(rows, dropped), dropped), dropped)
-    if not read or not all(split_rows.values()):
-        raise EnvironmentFailure(
-            f"the sources of the standard library are not all at {_root()}: {len(read)} modules found",
-            todo="use a Python that is installed with its sources, or another corpus",
-        )
+    by_split = split_rows(drop_repeated(_clean(rows, dropped), dropped), dropped)
+    if not read or not all(by_split.values()):
+        raise missing_sources(len(read))
     card = {
         "corpus_version": CORPUS_VERSION,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "pyarrow": pa.__version__,
         "license": "PSF-2.0",
         "modules": {"read": len(read), "skipped": dict(skipped)},
-        "rows": {"found": len(rows), "dropped": dict(dropped), "kept": sum(map(len, split_rows.values()))},
-        "splits": {split: _sizes(kept) for split, kept in split_rows.items()},
+        "rows": {"found": len(rows), "dropped": dict(dropped), "kept": sum(map(len, by_split.values()))},
+        "splits": {split: _sizes(kept) for split, kept in by_split.items()},
     }
-    for split, kept in split_rows.items():
+    for split, kept in by_split.items():
         folder.join(f"{split}.parquet").write_bytes(_parquet(kept))
     folder.join("card.json").write_json(card)
     return card
+
+
+def missing_sources(found: int) -> EnvironmentFailure:
+    """The error of a Python without its sources."""
+    return EnvironmentFailure(
+        f"the sources of the standard library are not all at {_root()}: {found} modules found",
+        todo="use a Python that is installed with its sources, or another corpus",
+    )
 
 
 def split_of(module: str) -> str:
@@ -126,7 +131,7 @@ def split_of(module: str) -> str:
 
 def module_texts(tree: ast.Module, lines: list[str]) -> Iterator[tuple[str, str, str]]:
     """(kind, qualified name, text) of everything in one module, in the order of the file."""
-    for name, node in [("<module>", tree), *_definitions(tree)]:
+    for name, node in [("<module>", tree), *definitions(tree)]:
         doc = ast.get_docstring(node)
         if doc is not None:
             yield "docstring", name, doc
@@ -226,7 +231,7 @@ def _root() -> Path:
     return Path(sysconfig.get_paths()["stdlib"])
 
 
-def _modules(skipped: Counter[str]) -> Iterator[tuple[str, ast.Module, list[str]]]:
+def read_modules(skipped: Counter[str]) -> Iterator[tuple[str, ast.Module, list[str]]]:
     """(name, tree, lines) of every module that is text; what is not is counted."""
     root = _root()
     for top in sorted(path for path in root.glob("*") if path.is_dir() or path.suffix == ".py"):
@@ -255,16 +260,16 @@ def _parse(file: Path) -> tuple[ast.Module, list[str]] | None:
         return None
 
 
-def _definitions(parent: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function | ast.ClassDef]]:
+def definitions(parent: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function | ast.ClassDef]]:
     """Classes, methods and functions with qualified names; those inside functions belong to the function."""
     for node in ast.iter_child_nodes(parent):
         if isinstance(node, Function):
             yield prefix + node.name, node
         elif isinstance(node, ast.ClassDef):
             yield prefix + node.name, node
-            yield from _definitions(node, f"{prefix}{node.name}.")
+            yield from definitions(node, f"{prefix}{node.name}.")
         elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
-            yield from _definitions(node, prefix)
+            yield from definitions(node, prefix)
 
 
 def _is_table(function: Function, source: str) -> bool:
@@ -307,7 +312,7 @@ def _clean(rows: Iterable[Row], dropped: Counter[str]) -> Iterator[Row]:
             yield row
 
 
-def _distinct(rows: Iterable[Row], dropped: Counter[str]) -> list[tuple[Row, Hashes]]:
+def drop_repeated(rows: Iterable[Row], dropped: Counter[str]) -> list[tuple[Row, Hashes]]:
     """The rows that repeat no earlier one, each with its shingles."""
     first: dict[str, Row] = {}
     for row in rows:
@@ -319,9 +324,9 @@ def _distinct(rows: Iterable[Row], dropped: Counter[str]) -> list[tuple[Row, Has
     return [pair for index, pair in enumerate(zip(first.values(), sets, strict=True)) if index not in near]
 
 
-def _split(pairs: Sequence[tuple[Row, Hashes]], dropped: Counter[str]) -> dict[str, list[Row]]:
+def split_rows(pairs: Sequence[tuple[Row, Hashes]], dropped: Counter[str]) -> dict[str, list[Row]]:
     """The rows of each split; rows of valid and test that the splits before them show already are dropped."""
-    split_rows: dict[str, list[Row]] = {}
+    by_split: dict[str, list[Row]] = {}
     known = np.empty(0, dtype=np.uint64)
     for split in SPLITS:
         own = [pair for pair in pairs if split_of(pair[0].module) == split]
@@ -329,9 +334,9 @@ def _split(pairs: Sequence[tuple[Row, Hashes]], dropped: Counter[str]) -> dict[s
         parts = np.split(seen, np.cumsum([len(hashes) for _, hashes in own], dtype=np.int64))[:-1]
         kept = [pair for pair, part in zip(own, parts, strict=True) if part.mean() < SEEN_SHARE]
         dropped["seen"] += len(own) - len(kept)
-        split_rows[split] = [row for row, _ in kept]
+        by_split[split] = [row for row, _ in kept]
         known = np.concatenate([known, *(hashes for _, hashes in kept)])
-    return split_rows
+    return by_split
 
 
 def _sizes(rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The corpus every machine already has: the standard library of the Python that runs this."""
+"""The corpora every machine already has: the standard library of the Python that runs this."""
 
 import platform
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.formats.parquet import ParquetCorpus
 from rnnlm.data.listing import Unit
 from rnnlm.data.stdlib import CORPUS_VERSION, build_stdlib_corpus
+from rnnlm.data.stdlib_functions import FUNCTIONS_VERSION, build_functions_corpus
 from rnnlm.storage import Location, open_location
 
 
@@ -27,8 +28,11 @@ class StdlibCorpus(CorpusConfig):
 
     def location(self) -> Location:
         """The folder of this Python version's corpus."""
-        name = f"stdlib-{platform.python_implementation().lower()}-{platform.python_version()}-v{CORPUS_VERSION}"
-        return open_location(self.folder).join(name)
+        return open_location(self.folder).join(f"stdlib-{_python()}-v{CORPUS_VERSION}")
+
+    def build(self, folder: Location) -> None:
+        """Make the corpus."""
+        build_stdlib_corpus(folder)
 
     def card(self) -> dict[str, Any]:
         found: dict[str, Any] = self.location().join("card.json").read_json()
@@ -37,7 +41,7 @@ class StdlibCorpus(CorpusConfig):
     def list_files(self) -> list[FileStamp]:
         folder = self.location()
         if not folder.join("card.json").exists():
-            build_stdlib_corpus(folder)
+            self.build(folder)
         return self._parquet().list_files()
 
     def scan_file(self, file: FileStamp) -> tuple[list[Unit], pa.Schema]:
@@ -53,3 +57,21 @@ class StdlibCorpus(CorpusConfig):
         splits = ("train", "valid", "test") if self.split == "all" else (self.split,)
         paths = [self.location().join(f"{split}.parquet") for split in splits]
         return ParquetCorpus(path=[file.address for file in paths], text_column=self.text_column)
+
+
+@config
+class StdlibFunctionsCorpus(StdlibCorpus):
+    """Functions of CPython's standard library with the first sentence of their docstring; built on first use."""
+
+    text_column: str = "source"
+    "Name of the column that holds the text: source, summary or name_words."
+
+    def location(self) -> Location:
+        return open_location(self.folder).join(f"stdlib-functions-{_python()}-v{FUNCTIONS_VERSION}")
+
+    def build(self, folder: Location) -> None:
+        build_functions_corpus(folder)
+
+
+def _python() -> str:
+    return f"{platform.python_implementation().lower()}-{platform.python_version()}"

@@ -16,7 +16,7 @@ from rnnlm.errors import DataError
 from tests.corpora import write_compressed
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "corpus"
-BUILT_ELSEWHERE = {"stdlib"}  # makes its own rows: tests/unit/data/test_stdlib.py
+BUILT_ELSEWHERE = {"stdlib", "stdlib_functions"}  # make their own rows: test_stdlib.py, test_stdlib_functions.py
 SMALL_BLOCK = 64  # bytes, so that a few lines make several units
 
 # What a line of text can hold: anything but its end.

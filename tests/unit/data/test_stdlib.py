@@ -127,7 +127,7 @@ def test_tests_tables_and_tiny_texts_are_left_out(every_row):
 
 def function_source(code):
     code = textwrap.dedent(code).strip("\n")
-    ((_, node),) = stdlib._definitions(ast.parse(code))
+    ((_, node),) = stdlib.definitions(ast.parse(code))
     return stdlib.function_source(node, code.split("\n"))
 
 
@@ -190,7 +190,7 @@ def test_definitions_are_found_below_conditions_and_classes_but_not_inside_funct
             def f(): pass
     """
     tree = ast.parse(textwrap.dedent(code))
-    names = [name for name, _ in stdlib._definitions(tree)]
+    names = [name for name, _ in stdlib.definitions(tree)]
     assert names == ["f", "C", "C.g", "C.p", "C.p", "C.D", "C.D.h", "f"]
 
 
@@ -250,7 +250,7 @@ def test_a_changed_copy_and_a_part_of_a_row_of_train_are_dropped():
     texts = [("train", whole), ("train", changed), ("valid", part), ("valid", half_new), ("test", half_new[3:])]
     rows = [Row(str(i), place[split], "source", "f", text) for i, (split, text) in enumerate(texts)]
     dropped = Counter()
-    split_rows = stdlib._split(stdlib._distinct(rows, dropped), dropped)
+    split_rows = stdlib.split_rows(stdlib.drop_repeated(rows, dropped), dropped)
     assert {split: [row.id for row in kept] for split, kept in split_rows.items()} == {
         "train": ["0"],
         "valid": ["3"],
@@ -282,7 +282,7 @@ def test_files_that_cannot_be_read_are_counted(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(stdlib, "_root", lambda: tmp_path)
     skipped = Counter()
-    assert [name for name, _, _ in stdlib._modules(skipped)] == ["json", "json.tool"]
+    assert [name for name, _, _ in stdlib.read_modules(skipped)] == ["json", "json.tool"]
     assert skipped == {"cannot be read or parsed": 3, "not a module of the standard library": 1, "test": 1}
 
 
