@@ -17,12 +17,17 @@ def generate(job: GenerateJob) -> None:
     work = GenerateWork(
         checkpoint=open_location(job.checkpoint).address,
         text_column=job.corpus.text_column,
+        prefix_column=job.prefix_column,
+        max_source_tokens=job.max_source_tokens,
+        truncate=job.truncate,
+        alignment=job.alignment,
         decoding=job.decoding,
         num_hypotheses=job.num_hypotheses,
         seed=job.seed,
         threads=job.threads,
         products=settled_products(job.precision, job, job.threads),
     )
+    work.check_model()
     run_bulk(work, job)
 
 

@@ -179,6 +179,14 @@ class GenerateJob(BulkJob):
     "How tokens are chosen."
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
+    prefix_column: str | None = None
+    "Column of how each target has to begin; null leaves that to the encoder-decoder."
+    max_source_tokens: int | None = Field(default=None, ge=1)
+    "A longer source is an error row, or is cut with `truncate`; null for no limit."
+    truncate: bool = False
+    "Cut sources that are too long, and say so in a column `truncated`."
+    alignment: bool = False
+    "Also write where the best hypothesis looked: `alignment`, `source_pieces`, `target_pieces`."
     num_hypotheses: int = Field(default=1, ge=1)
     "Continuations of each prompt: as many draws, or the best that a beam finds; greedy decoding has one."
     seed: int = Field(default=1, ge=0)

@@ -1,4 +1,4 @@
-"""Generation as bulk work: a column of prompts plus `hypotheses` and `error`."""
+"""Generation as bulk work: a column of prompts, or of sources, plus `hypotheses` and `error`."""
 
 import json
 from typing import Any
@@ -13,34 +13,35 @@ from rnnlm.bulk.plan import CostModel
 from rnnlm.bulk.work import ERROR, NULL_TEXT, Device, Processed, Processor, WorkConfig
 from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.config import config, to_dict
-from rnnlm.decoding.base import DecodingConfig
+from rnnlm.decoding.base import DecodingConfig, Hypothesis
+from rnnlm.errors import ConfigError
 from rnnlm.inference.devices import put_on_device, release_cached_memory
 from rnnlm.inference.generate import Generator
+from rnnlm.inference.hypothesis_columns import ALIGNMENT_FIELDS, HYPOTHESES, hypotheses_array
 from rnnlm.inference.precision import Products
-from rnnlm.inference.score_work import seconds_per_token
-
-HYPOTHESES = pa.list_(
-    pa.struct(
-        [
-            pa.field("text", pa.string()),
-            pa.field("tokens", pa.list_(pa.int32())),
-            pa.field("logprob", pa.float64()),
-            pa.field("finish_reason", pa.string()),
-        ]
-    )
-)
+from rnnlm.inference.score_work import BYTES_PER_TOKEN, seconds_per_token
+from rnnlm.inference.translate_processor import TranslateProcessor
+from rnnlm.nn.translation_model import TranslationModel
 
 
 @config
 class GenerateWork(WorkConfig):
-    """Continues every prompt with a language model."""
+    """Continues every prompt with a language model, or writes a target for every source with an encoder-decoder."""
 
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
     decoding: DecodingConfig
     "How tokens are chosen."
     text_column: str = "text"
-    "Column of prompts; an empty prompt starts from nothing."
+    "Column of prompts, of which an empty one starts from nothing; or of sources."
+    prefix_column: str | None = None
+    "Column of how each target has to begin; null leaves that to the encoder-decoder."
+    max_source_tokens: int | None = Field(default=None, ge=1)
+    "A longer source is an error row, or is cut with `truncate`; null for no limit."
+    truncate: bool = False
+    "Cut sources that are too long, and say so in a column `truncated`."
+    alignment: bool = False
+    "Also write where the best hypothesis looked: `alignment`, `source_pieces`, `target_pieces`."
     num_hypotheses: int = Field(default=1, ge=1)
     "Continuations of each prompt: as many draws, or the best that a beam finds; greedy decoding has one."
     seed: int = Field(default=1, ge=0)
@@ -58,11 +59,37 @@ class GenerateWork(WorkConfig):
         return "generate"
 
     def new_fields(self) -> list[pa.Field]:
-        return [pa.field("hypotheses", HYPOTHESES), pa.field(ERROR, pa.string())]
+        alignment = ALIGNMENT_FIELDS if self.alignment else []
+        truncated = [pa.field("truncated", pa.bool_())] if self.truncate else []
+        return [pa.field("hypotheses", HYPOTHESES), *alignment, *truncated, pa.field(ERROR, pa.string())]
+
+    def needed_columns(self) -> list[str]:
+        return [] if self.prefix_column is None else [self.prefix_column]
+
+    def check_model(self) -> None:
+        """Raise ConfigError if more is asked for than the model has."""
+        model = loaded(self.checkpoint).model
+        if isinstance(model, TranslationModel):
+            if self.alignment and model.attention is None:
+                raise ConfigError("alignment: the checkpoint has no attention")
+            if self.truncate and self.max_source_tokens is None:
+                raise ConfigError("truncate: say from where on, with max_source_tokens=...")
+            return
+        asked = [name for name, value in self._of_sources().items() if value]
+        if asked:
+            raise ConfigError(f"{asked[0]}: the checkpoint is a language model, which has prompts and no sources")
+
+    def _of_sources(self) -> dict[str, Any]:
+        """What is about sources, as far as it is asked for."""
+        names = ("prefix_column", "max_source_tokens", "truncate", "alignment")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def cost(self) -> CostModel:
         # A generated token costs a few times a scored one: its step is thin, and its distribution has to be searched.
         per_token = seconds_per_token(loaded(self.checkpoint))
+        if isinstance(loaded(self.checkpoint).model, TranslationModel):  # about as long as its source
+            rows = self.decoding.most_hypotheses() or self.num_hypotheses
+            return CostModel(seconds_per_row=per_token, seconds_per_byte=3.0 * rows * per_token / BYTES_PER_TOKEN)
         tokens = self.decoding.max_tokens * self.num_hypotheses
         return CostModel(seconds_per_row=3.0 * per_token * tokens, seconds_per_byte=0.3 * per_token)
 
@@ -71,6 +98,7 @@ class GenerateWork(WorkConfig):
             "model": loaded(self.checkpoint).fingerprint,
             "decoding": to_dict(self.decoding),
             "text_column": self.text_column,
+            **self._of_sources(),
             "num_hypotheses": self.num_hypotheses,
             "seed": self.seed,
             "threads": self.threads,
@@ -84,9 +112,11 @@ class GenerateWork(WorkConfig):
     def card(self) -> dict[str, Any]:
         return {"products": self.products.card()}
 
-    def build(self, device: Device) -> "GenerateProcessor":
+    def build(self, device: Device) -> "GenerateProcessor | TranslateProcessor":
         torch.set_num_threads(self.threads)
-        return GenerateProcessor(self, loaded(self.checkpoint), device)
+        checkpoint = loaded(self.checkpoint)
+        translates = isinstance(checkpoint.model, TranslationModel)
+        return (TranslateProcessor if translates else GenerateProcessor)(self, checkpoint, device)
 
 
 class GenerateProcessor(Processor):
@@ -112,17 +142,14 @@ class GenerateProcessor(Processor):
             row_ids=[int(rows[index]) for index in present],
             report=self.report,
         )
-        results: list[list[dict[str, Any]] | None] = [None] * len(texts)
+        spread: list[list[Hypothesis] | None] = [None] * len(texts)
         for index, hypotheses in zip(present, found, strict=True):
-            results[index] = [
-                {
-                    "text": self._generator.continuation(texts[index], hypothesis.tokens),
-                    "tokens": hypothesis.tokens,
-                    "logprob": hypothesis.logprob,
-                    "finish_reason": hypothesis.finish_reason,
-                }
-                for hypothesis in hypotheses
-            ]
+            spread[index] = hypotheses
         errors = [NULL_TEXT if text is None else None for text in texts]
-        columns = {"hypotheses": pa.array(results, HYPOTHESES), ERROR: pa.array(errors, pa.string())}
+        columns = {
+            "hypotheses": hypotheses_array(
+                spread, lambda row, tokens: self._generator.continuation(texts[row], tokens)
+            ),
+            ERROR: pa.array(errors, pa.string()),
+        }
         return Processed(columns, sum(len(hypothesis.tokens) for hypotheses in found for hypothesis in hypotheses))

@@ -204,9 +204,7 @@ class ScoreProcessor(Processor):
         num_tokens[present] = scores.num_tokens
         num_bytes = np.array([0 if text is None else len(text.encode()) for text in given.texts], dtype=np.float64)
         good = np.isfinite(logprob)
-        errors = [
-            None if is_good else error or NON_FINITE for is_good, error in zip(good, given.errors, strict=True)
-        ]
+        errors = [None if is_good else error or NON_FINITE for is_good, error in zip(good, given.errors, strict=True)]
         with np.errstate(divide="ignore", invalid="ignore"):
             bits = -logprob / np.log(2.0) / num_bytes
         columns = {

@@ -92,15 +92,35 @@ class Translator:
         """The hypotheses of each source, in their order. A target begins with its prefix, if there are prefixes; the
         hypotheses are what comes behind. `row_ids` (default: places) name rows for their random numbers; `report` is
         told the share of sources that is done."""
-        source = self.tokenizer.source.encode(sources)
-        prefix = self.tokenizer.encode([""] * len(sources) if prefixes is None else prefixes)
+        encoded = self.tokenizer.source.encode(sources)
+        before = self.tokenizer.encode([""] * len(sources) if prefixes is None else prefixes)
+        return self.decode(
+            [Source(*one) for one in zip(encoded, before, strict=True)],
+            strategy,
+            num_hypotheses=num_hypotheses,
+            seed=seed,
+            row_ids=row_ids,
+            report=report,
+        )
+
+    def decode(
+        self,
+        sources: Sequence[Source],
+        strategy: DecodingConfig,
+        *,
+        num_hypotheses: int = 1,
+        seed: int = 0,
+        row_ids: Sequence[int] | None = None,
+        report: Report = ignore,
+    ) -> list[list[Hypothesis]]:
+        """The same of token ids."""
         ids = np.arange(len(sources)) if row_ids is None else np.asarray(row_ids)
         # The short ones first: what runs side by side is of like length, and the memory of sources only grows.
-        order = np.argsort([len(tokens) for tokens in source], kind="stable")
+        order = np.argsort([len(source.tokens) for source in sources], kind="stable")
         with torch.inference_mode(), self._weights.active():
             found = decode(
                 self._stepper,
-                [Source(source[row], prefix[row]) for row in order],
+                [sources[row] for row in order],
                 strategy,
                 num_hypotheses=num_hypotheses,
                 tokenizer=self.tokenizer,

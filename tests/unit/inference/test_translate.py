@@ -1,5 +1,7 @@
 """Writing targets and scoring pairs with a checkpoint."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,6 +10,7 @@ import torch
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
 from rnnlm.errors import ConfigError
+from rnnlm.inference.generate_work import GenerateWork
 from rnnlm.inference.score_work import ScoreWork
 from rnnlm.inference.translate import Translator
 from rnnlm.nn.attending.none import NoAttentionConfig
@@ -112,3 +115,50 @@ def test_a_language_model_has_no_targets(tmp_path):
     path = save_tiny(tmp_path / "model").location.address
     with pytest.raises(ConfigError, match="is a language model"):
         ScoreWork(checkpoint=path, target_column="b").check_model()
+
+
+def test_sources_are_written_about_as_work_over_a_table(checkpoint):
+    greedy = GreedyConfig(max_tokens=6)
+    attends = checkpoint.model.attention is not None
+    work = GenerateWork(
+        checkpoint=checkpoint.location.address,
+        decoding=greedy,
+        text_column="a",
+        prefix_column="begin",
+        max_source_tokens=3,
+        alignment=attends,
+    )
+    table = pa.table({"a": ["the cat", None, "  ", "a dog ran on"], "begin": [None, "a", "a", "the"]})
+    found = work.build("cpu").process(table, np.arange(4)).columns
+    assert set(found) == {field.name for field in work.new_fields()}
+    codes = [error and error.partition(":")[0] for error in found["error"].to_pylist()]
+    assert codes == [None, "null_text", "empty_source", "long_source"]
+    expected = Translator(checkpoint).generate(["the cat"], greedy)[0][0]
+    hypotheses = found["hypotheses"].to_pylist()
+    assert hypotheses[1:] == [None, None, None]
+    assert hypotheses[0][0]["tokens"] == expected.tokens
+    if attends:
+        assert found["source_pieces"].to_pylist()[0] == ["the", "cat", "</s>"]
+        assert len(found["alignment"].to_pylist()[0]) == len(found["target_pieces"].to_pylist()[0])
+        assert found["alignment"].to_pylist()[1:] == [None, None, None]
+    cut = dataclasses.replace(work, truncate=True)
+    found = cut.build("cpu").process(table, np.arange(4)).columns
+    assert found["truncated"].to_pylist() == [False, False, False, True]
+    assert found["error"].to_pylist()[3] is None
+    whole = Translator(checkpoint).generate(["a dog ran"], greedy, prefixes=["the"])[0][0]
+    assert found["hypotheses"].to_pylist()[3][0]["tokens"] == whole.tokens
+    assert found["hypotheses"].to_pylist()[3][0]["text"].split()[0] == "the"
+    assert cut.identity() != work.identity()
+
+
+def test_what_a_model_has_not_is_refused(tmp_path):
+    language_model = save_tiny(tmp_path / "model").location.address
+    blind = save_tiny_translation(tmp_path / "blind", tiny_translation(attention=NoAttentionConfig())).location.address
+    greedy = GreedyConfig()
+    for fields, problem in [
+        ({"checkpoint": language_model, "prefix_column": "a"}, "prefix_column: the checkpoint is a language model"),
+        ({"checkpoint": blind, "alignment": True}, "has no attention"),
+        ({"checkpoint": blind, "truncate": True}, "say from where on"),
+    ]:
+        with pytest.raises(ConfigError, match=problem):
+            GenerateWork(decoding=greedy, **fields).check_model()
