@@ -7,6 +7,9 @@ agree to 1e-3 nats with those of the script before anything is timed; in int8 th
 limit of a precision is what the operations that must be done (the first layer's input product is a table) would take at
 the best rate of a large product in that precision, measured in the same round. Rows have log-normal lengths (median 22
 tokens, sigma 0.7, 5 to 200).
+
+For the small size there is also fairseq's `eval_lm`, which does not install beside this torch: its rate as measured
+once on another machine, times the rate of a large float32 product here, divided by that there.
 """
 
 import argparse
@@ -31,6 +34,8 @@ SIZES = {"small": (8192, 256, 512), "big": (16384, 512, 1024)}  # vocabulary, em
 PRECISIONS = ("float32", "int8")
 BOS, EOS = 1, 2
 PLAIN_BATCH = 64
+# fairseq 0.12.2, lstm_lm of the small size, --max-tokens 2048: tokens/s of a core; the product's rate on that machine
+FAIRSEQ_RATE, FAIRSEQ_PRODUCT = 4680.0, 142e9
 
 
 def main() -> None:
@@ -76,6 +81,10 @@ def main() -> None:
                 rows.setdefault(f"{name}, times the script", []).append(rate / script)
                 rows.setdefault(f"{name}, % of the limit", []).append(100.0 * rate * flops / limit)
                 rows.setdefault(f"{name}, product, GOP/s", []).append(limit * 1e-9)
+                if name == "float32":
+                    fairseq = FAIRSEQ_RATE * limit / FAIRSEQ_PRODUCT
+                if arguments.size == "small":
+                    rows.setdefault(f"{name}, times fairseq, from its rate elsewhere", []).append(rate / fairseq)
     print(f"size {arguments.size}: {num_tokens:,} tokens, one thread, CPU time, {arguments.rounds} rounds")
     for name, values in rows.items():
         print(f"| {name} | {statistics.median(values):,.1f} | {min(values):,.1f} to {max(values):,.1f} |")

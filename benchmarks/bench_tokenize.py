@@ -7,7 +7,9 @@ encodes the same texts, which are a list of strings already, with num_threads=1 
 lists of int and NumPy arrays; the faster of a round is the limit. The ids must be equal before anything is timed. One
 vocabulary of 8,192 is trained a model type, on a quarter of the text. A text is a line; empty lines are left out.
 
-The second table is the reading of that token table, as training reads it.
+A row `tokenizers` is the encoder of the package of that name (`encode_batch_fast`, a vocabulary of its own of the same
+size and kind from the same lines), in an environment of its own (`benchmarks/peers/environments.py`), a process a
+round; `--alone` leaves it out. `read for training` is the reading of the token table, as training reads it.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import sentencepiece as spm
 import jobs  # noqa: F401 - how malloc is set up for every job
 import rnnlm
 from benchmarks.machine import machine
+from benchmarks.peers.environments import ask
 from rnnlm.bulk.engine import Plan, prepare
 from rnnlm.bulk.output import DoneRecord
 from rnnlm.bulk.shard import Reader, read_windows, run_shard
@@ -44,6 +47,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["unigram", "bpe"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--repeat", type=int, default=4, help="how often the corpus holds the text")
+    parser.add_argument("--alone", action="store_true", help="without the package tokenizers")
     arguments = parser.parse_args()
     pa.set_cpu_count(1)
     lines = [line for line in Path(arguments.text).read_text(encoding="utf-8").split("\n") if line.strip()]
@@ -55,6 +59,8 @@ def main() -> None:
         config = rnnlm.SentencePieceConfig(model_type=model_type, vocab_size=VOCAB, num_threads=1)
         with tempfile.TemporaryDirectory() as folder:
             measure(model_type, config.train(lines[::4]), texts, Path(folder), arguments.rounds)
+        if not arguments.alone:
+            measure_tokenizers(model_type, arguments, megabytes)
 
 
 def measure(name: str, tokenizer: rnnlm.Tokenizer, texts: list[str], folder: Path, rounds: int) -> None:
@@ -83,6 +89,14 @@ def measure(name: str, tokenizer: rnnlm.Tokenizer, texts: list[str], folder: Pat
         for side, action in sides.items():
             seconds[side][number] = cpu_seconds(action)
     report(name, seconds, record, part.stat().st_size)
+
+
+def measure_tokenizers(model_type: str, arguments: argparse.Namespace, megabytes: float) -> None:
+    question = {"text": arguments.text, "repeat": arguments.repeat, "kind": model_type, "vocab": VOCAB}
+    answers = [ask("transformers", "tokenizers_encode.py", question) for _ in range(arguments.rounds)]
+    seconds = np.array([answer["seconds"] for answer in answers])
+    tokens = answers[0]["tokens"]
+    print(f"| tokenizers, {tokens:,} | {spread(tokens / seconds / 1e6)} | {spread(megabytes / seconds)} | |")
 
 
 def worker(plan: Plan, processor: Processor) -> DoneRecord:

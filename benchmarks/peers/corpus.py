@@ -31,15 +31,20 @@ class Curve:
 
     def __init__(self, every_seconds: float) -> None:
         self._every, self._next = every_seconds, every_seconds
-        self._began = time.process_time()
+        self._began, self._free, self._validating = time.process_time(), 0.0, 0.0
 
     def due(self) -> bool:
         """True every so many seconds of one core's work."""
         if time.process_time() - self._began < self._next:
             return False
+        self._validating = time.process_time()
         print(json.dumps({"validating": True}), flush=True)
         return True
 
     def report(self, nll: float, tokens: int) -> None:
-        print(json.dumps({"nll": nll, "tokens": tokens}), flush=True)
-        self._next = time.process_time() - self._began + self._every
+        """`seconds` are those of the processor since the beginning, without validations for the curve."""
+        now = time.process_time()
+        self._free, self._validating = self._free + (now - self._validating if self._validating else 0.0), 0.0
+        seconds = now - self._began - self._free
+        print(json.dumps({"nll": nll, "tokens": tokens, "seconds": seconds}), flush=True)
+        self._next = now - self._began + self._every
