@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from rnnlm.config import from_dict
+from rnnlm.nn.attending import additive_scores
 from rnnlm.nn.attending.base import AttendingConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "attention"
@@ -86,6 +87,21 @@ def test_scores_are_those_of_the_papers():
         for row, step, place in pairs:
             expected = formula(queries[row, step], memory[row, place])
             assert found[row, step, place].item() == pytest.approx(expected.item(), abs=EXACT)
+
+
+def test_additive_scores_do_not_depend_on_where_they_are_cut(monkeypatch):
+    attention = built("additive")
+    queries, memory, _ = example()
+    inputs = queries.requires_grad_(), memory.requires_grad_(), attention.scorer
+    found = []
+    for chunk in (1 << 19, 60, 1):
+        monkeypatch.setattr(additive_scores, "CHUNK", chunk)
+        scores = attention.scores(queries, attention.keys(memory))
+        gradients = torch.autograd.grad(scores.square().sum(), inputs)
+        found.append((scores.detach(), *gradients))
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            torch.testing.assert_close(one, two, rtol=0, atol=EXACT)
 
 
 def test_heads_are_dot_products_of_their_shares():

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import nn
 
 from rnnlm.config import config
-from rnnlm.nn.activations import tanh
+from rnnlm.nn.attending.additive_scores import AdditiveScores
 from rnnlm.nn.attending.base import Attending, AttendingConfig
-from rnnlm.nn.products import Linear, linear
+from rnnlm.nn.products import Linear
 from rnnlm.types import AttentionScores, Keys, MemoryStates, Queries
 
 
@@ -43,5 +43,8 @@ class Additive(Attending):
         return keys
 
     def scores(self, queries: Queries, keys: Keys) -> AttentionScores:
-        compared = tanh(self.to_query(queries).unsqueeze(2) + keys.unsqueeze(1))  # B T S size
-        return linear(compared, self.scorer.unsqueeze(0)).squeeze(3)
+        precision = self.scorer.dtype  # sums are done in that of the weights, whatever autocast gave the products
+        scores: AttentionScores = AdditiveScores.apply(
+            self.to_query(queries).to(precision), keys.to(precision), self.scorer
+        )
+        return scores
