@@ -92,10 +92,9 @@ def run(cell: str, corpus: Path, arguments: argparse.Namespace) -> Result:
     steps = json.loads(steps_file.read_text())
     valid = f"valid_tokens={corpus / 'tokens' / 'valid'}"
     call("train", *settings, valid, f"loop.max_steps={steps}", f"output={output / 'model'}")
-    call(
-        "evaluate", f"checkpoint={output / 'model'}", f"tokens={corpus / 'tokens' / 'test'}", f"run={output / 'model'}",
-        f"output={output / 'report'}",
-    )  # fmt: skip
+    if not (output / "report" / "report.html").exists():
+        tokens, model = f"tokens={corpus / 'tokens' / 'test'}", output / "model"
+        call("evaluate", f"checkpoint={model}", tokens, f"run={model}", f"output={output / 'report'}")
     rows = read_metrics(open_location(str(output / "model" / METRICS)))
     trained = [row for row in rows if row["kind"] == "train"]
     table = table_of(corpus, "valid")

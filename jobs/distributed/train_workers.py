@@ -64,9 +64,10 @@ def _worker(config: dict[str, Any]) -> TrainingSummary | RnnlmError:
     """What each worker runs. A user's error is returned, not raised: trying again would not help."""
     import torch  # noqa: PLC0415 - in the worker's process
 
-    from jobs.train import load_data, training_config  # noqa: PLC0415 - jobs.train imports this module's folder
+    from jobs.train import bound_kernel_cache, load_data, training_config  # noqa: PLC0415 - jobs.train imports this module's folder
 
     job = from_dict(TrainJob, config["job"])
+    bound_kernel_cache()
     torch.set_num_threads(job.threads or max(1, (os.cpu_count() or 1) // job.workers))
     world, rows = TorchWorld(), config["rows"]
     try:
