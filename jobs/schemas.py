@@ -201,6 +201,30 @@ class GenerateJob(BulkJob):
 
 
 @config
+class RerankJob(BulkJob):
+    """python -m jobs.rerank: put the hypotheses of jobs.generate into a better order."""
+
+    language_model: str | None = None
+    "Run or checkpoint of a language model of the targets; null for none."
+    lm_weight: float = 0.0
+    "Weight of its log-probability beside that of the encoder-decoder."
+    length_weight: float = 0.0
+    "What each token adds to the score; above 0 favours long texts."
+    tune_on: str | None = None
+    "Output of jobs.generate, on which both weights are chosen; null takes them as given."
+    reference_column: str | None = None
+    "Its column of right answers, one a row or a list."
+    precision: Precision = "float32"
+    "Of the language model's products."
+    threads: int = Field(default=1, ge=1)
+    "Threads of a worker."
+
+    def __post_init__(self) -> None:
+        if (self.tune_on is None) != (self.reference_column is None):
+            raise ValueError("tune_on and reference_column belong together; give both or none")
+
+
+@config
 class FilterJob(BulkJob):
     """python -m jobs.filter: divide a scored corpus by its scores."""
 
