@@ -124,6 +124,7 @@ def filled(data, schema):
             inner[last] = {"de": "a/path", "en": "another"} if dotted == "corpus.files" else "a/path"
     if schema is jobs.schemas.EvaluateJob:  # needs one of two
         data["scored"] = data["scored"] or "a/path"
+        data["hypotheses"] = data["reference_column"] and "a/path"  # they belong together
     return data
 
 
