@@ -8,6 +8,10 @@ from pydantic import Field
 
 from rnnlm.config import PlacedError, config
 from rnnlm.data.tokenizers.base import Tokenizer
+from rnnlm.decoding.rules.base import Rule
+from rnnlm.decoding.rules.min_tokens import MinTokens
+from rnnlm.decoding.rules.no_repeat_ngram import NoRepeatNgram
+from rnnlm.decoding.rules.repetition_penalty import RepetitionPenalty
 from rnnlm.decoding.stepper import FinishReason, Hypothesis, Ids, P, Started, Stepper
 from rnnlm.errors import ConfigError
 
@@ -46,6 +50,16 @@ class DecodingConfig:
 
     max_tokens: int = Field(default=256, ge=1)
     "Most tokens generated after a prompt."
+    min_tokens: int = Field(default=0, ge=0)
+    "Fewest tokens: the text does not end before."
+    no_repeat_ngram: int | None = Field(default=None, ge=1)
+    "No sequence of so many tokens is generated twice in a text."
+    repetition_penalty: float = Field(default=1.0, gt=0.0)
+    "Above 1 makes tokens that were generated before less likely (Keskar et al. 2019, who took 1.2)."
+
+    def __post_init__(self) -> None:
+        if self.min_tokens > self.max_tokens:
+            raise PlacedError("min_tokens", f"{self.min_tokens} are more than max_tokens, {self.max_tokens}")
 
     def most_hypotheses(self) -> int | None:
         """How many hypotheses of a prompt can be asked for; None for any number."""
@@ -56,6 +70,17 @@ class DecodingConfig:
         most = self.most_hypotheses()
         if most is not None and count > most:
             raise PlacedError("num_hypotheses", f"{self.name} finds {most} of each prompt at the most, not {count}")
+
+    def rules(self, tokenizer: Tokenizer | None) -> list[Rule]:  # noqa: ARG002
+        """The rules that are set, for the tokens of `tokenizer`."""
+        found: list[Rule] = []
+        if self.repetition_penalty != 1.0:
+            found.append(RepetitionPenalty(self.repetition_penalty, self.max_tokens))
+        if self.no_repeat_ngram is not None:
+            found.append(NoRepeatNgram(self.no_repeat_ngram, self.max_tokens))
+        if self.min_tokens:
+            found.append(MinTokens(self.min_tokens))
+        return found
 
     @abstractmethod
     def build(self, tokenizer: Tokenizer | None) -> Search:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,8 +15,10 @@ from rnnlm.decoding import waiting
 from rnnlm.decoding.base import DecodingConfig, Report, Search
 from rnnlm.decoding.lanes import Lanes
 from rnnlm.decoding.rows import log_sum_exp
+from rnnlm.decoding.rules.base import LOOSEN, NOTHING_LEFT, Rule, RuledStepper
 from rnnlm.decoding.stepper import Hypothesis, P, Stepper
-from rnnlm.types import StepLogits, StepTokens
+from rnnlm.errors import DataError
+from rnnlm.types import State, StepLogits, StepTokens
 
 
 @config
@@ -34,8 +34,8 @@ class StepwiseConfig(DecodingConfig):
         """A token for each row. `uniforms` in [0, 1) are the row's own randomness for this step (zeros if not `draws`);
         `log_normaliser` is the log-sum-exp of its logits."""
 
-    def build(self, tokenizer: Tokenizer | None) -> Search:  # noqa: ARG002 - tokens are enough
-        return StepwiseSearch(self)
+    def build(self, tokenizer: Tokenizer | None) -> "StepwiseSearch":
+        return StepwiseSearch(self, self.rules(tokenizer))
 
 
 @dataclass
@@ -43,6 +43,7 @@ class StepwiseSearch(Search):
     """Each draw has a lane of its own."""
 
     strategy: StepwiseConfig
+    rules: Sequence[Rule]
 
     def run(
         self,
@@ -56,7 +57,8 @@ class StepwiseSearch(Search):
         report: Report,
     ) -> list[list[Hypothesis]]:
         draws = [prompt for prompt in prompts for _ in range(num_hypotheses)]
-        queue = waiting.Waiting(stepper, draws, max(lanes, waiting.READ_PROMPTS))
+        ruled = RuledStepper(stepper, self.rules)
+        queue = waiting.Waiting(ruled, draws, max(lanes, waiting.READ_PROMPTS))
         first = queue.take(lanes)
         if first is None:
             return []
@@ -70,35 +72,32 @@ class StepwiseSearch(Search):
         )
         found: dict[int, Hypothesis] = {}
         while len(running.rows):
-            logits, state = stepper.step(running.tokens, running.state, running.context)
-            tokens, logprobs = self._choose(stepper, logits, running.uniforms())
-            ended = running.write(tokens, logprobs, state)
+            logits, state = ruled.step(running.tokens, running.state, running.context)
+            tokens, logprobs = self._choose(ruled, logits, state, running.uniforms())
+            ended = running.write(tokens, logprobs, ruled.advance(tokens, state))
             if len(ended):
                 for lane in ended.tolist():
                     row, text, logprob, by_eos = running.take(lane)
                     found[row] = Hypothesis(text, logprob, "end" if by_eos else "length")
-                _put_to_use(running, ended, queue)
+                waiting.put_to_use(running, ended, queue)
                 report(len(found) / len(draws))
         return [[found[row * num_hypotheses + draw] for draw in range(num_hypotheses)] for row in range(len(prompts))]
 
     def _choose(
-        self, stepper: Stepper[P], logits: StepLogits, uniforms: Float[Tensor, " B"]
+        self, ruled: RuledStepper[P], logits: StepLogits, state: State, uniforms: Float[Tensor, " B"]
     ) -> tuple[StepTokens, Float[Tensor, " B"]]:
         """A token for each row and its log-probability (float64). Spoils the logits."""
-        bos = logits[:, stepper.bos_id].clone()
-        starts_only = stepper.bos_id != stepper.eos_id  # then bos is never an output
+        bos = logits[:, ruled.bos_id].clone()
+        starts_only = ruled.bos_id != ruled.eos_id  # then bos is never an output
         if starts_only:
-            logits[:, stepper.bos_id] = -torch.inf
+            logits[:, ruled.bos_id] = -torch.inf
         log_normaliser = log_sum_exp(logits)
-        tokens = self.strategy.choose(logits, uniforms, log_normaliser)
+        allowed, log_allowed = logits, log_normaliser
+        if ruled.has_rules:
+            allowed = ruled.restrict(logits, state)
+            if (allowed.amax(1) == -torch.inf).any():
+                raise DataError(NOTHING_LEFT, todo=LOOSEN)
+            log_allowed = log_sum_exp(allowed)
+        tokens = self.strategy.choose(allowed, uniforms, log_allowed)
         whole = torch.logaddexp(log_normaliser, bos) if starts_only else log_normaliser
         return tokens, (logits.gather(1, tokens.unsqueeze(1)).squeeze(1) - whole).double()
-
-
-def _put_to_use(running: Lanes, free: npt.NDArray[np.intp], queue: "waiting.Waiting[P]") -> None:
-    """Give free lanes to the next prompts; close those that none is left for."""
-    while len(free) and (entrants := queue.take(len(free))) is not None:
-        running.refill(free[: len(entrants.rows)], entrants)
-        free = free[len(entrants.rows) :]
-    if len(free):
-        running.close(free)

@@ -1,14 +1,14 @@
 """Prompts on their way to the lanes: read some at a time, held until a lane is free."""
 
 from collections.abc import Sequence
-from typing import Generic, NamedTuple
+from typing import Generic, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnnlm.decoding.stepper import P, Stepper
+from rnnlm.decoding.stepper import P, Prompt_contra, Started
 from rnnlm.types import Context, State, StepTokens
 
 READ_PROMPTS = 256  # prompts read at a time
@@ -33,11 +33,19 @@ class Entrants(NamedTuple):
         )
 
 
+@runtime_checkable
+class Reader(Protocol[Prompt_contra]):
+    """What can read prompts: a stepper, with rules beside it or without."""
+
+    def start(self, prompts: Sequence[Prompt_contra]) -> Started:
+        """See Stepper."""
+
+
 class Waiting(Generic[P]):
     """The queue, in the order of the prompts. They are read `size` at a time, since reading one alone would leave the
     processor idle; so no more than that are held with their states."""
 
-    def __init__(self, stepper: Stepper[P], prompts: Sequence[P], size: int) -> None:
+    def __init__(self, stepper: Reader[P], prompts: Sequence[P], size: int) -> None:
         self._stepper, self._prompts, self._size = stepper, prompts, size
         self._num_read = 0
         self._waiting: Entrants | None = None
@@ -53,6 +61,26 @@ class Waiting(Generic[P]):
         waiting = self._waiting
         self._waiting = waiting.part(slice(count, None)) if count < len(waiting.rows) else None
         return waiting.part(slice(count))
+
+
+@runtime_checkable
+class Refillable(Protocol):
+    """Lanes or beams."""
+
+    def refill(self, places: npt.NDArray[np.intp], entrants: Entrants, /) -> None:
+        """Let prompts take places, one each."""
+
+    def close(self, places: npt.NDArray[np.intp], /) -> None:
+        """Go on without these places."""
+
+
+def put_to_use(running: Refillable, free: npt.NDArray[np.intp], queue: Waiting[P]) -> None:
+    """Give free places to the next prompts; close those that none is left for."""
+    while len(free) and (entrants := queue.take(len(free))) is not None:
+        running.refill(free[: len(entrants.rows)], entrants)
+        free = free[len(entrants.rows) :]
+    if len(free):
+        running.close(free)
 
 
 def put_context(context: Context, places: Tensor, fresh: Context) -> Context:
