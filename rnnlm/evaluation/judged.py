@@ -133,7 +133,7 @@ def row_quality(outputs: Outputs, counts: RowCounts, metrics: Sequence[str]) -> 
     """What rows are ordered by, 0 to 100: chrF if it was asked for, else 100 less the edits in % of the reference."""
     if "chrf" in metrics:
         return "chrF", sentence_chrf(outputs.texts, outputs.references)
-    return "100 - edits in %", 100.0 * np.maximum(0.0, 1.0 - counts.edits / np.maximum(counts.length, 1.0))
+    return "closeness", 100.0 * np.maximum(0.0, 1.0 - counts.edits / np.maximum(counts.length, 1.0))
 
 
 def _compared(

@@ -121,6 +121,8 @@ def _rows_sentence(judged: Judged) -> str:
     if judged.finish_reasons:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in judged.finish_reasons.items())
         text += f" Finished by: {reasons}."
+    if judged.quality_name == "closeness":
+        text += " Rows are ordered by closeness; closeness is 100 less the edits in % of the reference, at least 0."
     return text
 
 

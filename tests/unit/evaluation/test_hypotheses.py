@@ -266,7 +266,7 @@ def test_pronunciations_are_told_by_the_names_of_their_field(tmp_path):
     )
     assert judged.length_of == "characters of the source"
     html, markdown, _ = pages(judged, tmp_path / "report")
-    assert "100 - edits in %" in markdown
+    assert "closeness is 100 less the edits in % of the reference" in markdown
     assert "D AA G" in html
 
 
