@@ -1,19 +1,26 @@
 """What a decoding strategy is: a config in conf/decoding, and the search it builds for a vocabulary."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 from pydantic import Field
 
 from rnnlm.config import PlacedError, config
 from rnnlm.data.tokenizers.base import Tokenizer
+from rnnlm.decoding.rules.allowed import allowed_rule
+from rnnlm.decoding.rules.banned import banned_rule
 from rnnlm.decoding.rules.base import Rule
 from rnnlm.decoding.rules.min_tokens import MinTokens
 from rnnlm.decoding.rules.no_repeat_ngram import NoRepeatNgram
+from rnnlm.decoding.rules.pattern import pattern_rule
 from rnnlm.decoding.rules.repetition_penalty import RepetitionPenalty
+from rnnlm.decoding.rules.token_text import token_texts
 from rnnlm.decoding.stepper import FinishReason, Hypothesis, Ids, P, Started, Stepper
 from rnnlm.errors import ConfigError
+from rnnlm.storage import open_location
 
 __all__ = ["LANES", "DecodingConfig", "FinishReason", "Hypothesis", "Ids", "Search", "Started", "Stepper", "decode"]
 
@@ -56,6 +63,12 @@ class DecodingConfig:
     "No sequence of so many tokens is generated twice in a text."
     repetition_penalty: float = Field(default=1.0, gt=0.0)
     "Above 1 makes tokens that were generated before less likely (Keskar et al. 2019, who took 1.2)."
+    banned: list[str] = Field(default_factory=list)
+    "Strings that are in no text, not even within a word."
+    allowed: list[str] | str | None = None
+    "The only texts that are generated, or a file of them, one a line; each as the tokenizer cuts it."
+    pattern: str | None = None
+    "Regular expression that a text matches from beginning to end; a blank between prompt and text does not count."
 
     def __post_init__(self) -> None:
         if self.min_tokens > self.max_tokens:
@@ -71,7 +84,7 @@ class DecodingConfig:
         if most is not None and count > most:
             raise PlacedError("num_hypotheses", f"{self.name} finds {most} of each prompt at the most, not {count}")
 
-    def rules(self, tokenizer: Tokenizer | None) -> list[Rule]:  # noqa: ARG002
+    def rules(self, tokenizer: Tokenizer | None) -> list[Rule]:
         """The rules that are set, for the tokens of `tokenizer`."""
         found: list[Rule] = []
         if self.repetition_penalty != 1.0:
@@ -80,7 +93,29 @@ class DecodingConfig:
             found.append(NoRepeatNgram(self.no_repeat_ngram, self.max_tokens))
         if self.min_tokens:
             found.append(MinTokens(self.min_tokens))
+        return [*found, *self._rules_of_text(tokenizer)]
+
+    def _rules_of_text(self, tokenizer: Tokenizer | None) -> list[Rule]:
+        if self.pattern is None and self.allowed is None and not self.banned:
+            return []
+        if tokenizer is None:
+            raise ConfigError("decoding: banned, allowed and pattern are about text, and there is no tokenizer")
+        found: list[Rule] = []
+        if self.allowed is not None:
+            found.append(allowed_rule(self.allowed, tokenizer, self.max_tokens))
+        if self.banned or self.pattern is not None:
+            texts = token_texts(tokenizer)
+            if self.banned:
+                found.append(banned_rule(self.banned, texts, self.max_tokens))
+            if self.pattern is not None:
+                found.append(pattern_rule(self.pattern, texts, self.max_tokens))
         return found
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of what is read from files, named after its field; belongs to the identity of a run."""
+        if not isinstance(self.allowed, str):
+            return {}
+        return {"allowed_sha256": hashlib.sha256(open_location(self.allowed).read_bytes()).hexdigest()}
 
     @abstractmethod
     def build(self, tokenizer: Tokenizer | None) -> Search:
@@ -108,7 +143,7 @@ def decode(
     meets. `report` is told the share of prompts that is done. `tokenizer` is that of what is generated; a search that
     was built already has it. Raises ConfigError if there cannot be as many hypotheses.
     """
-    search = strategy.build(tokenizer) if isinstance(strategy, DecodingConfig) else strategy
+    search = _search(strategy, tokenizer) if isinstance(strategy, DecodingConfig) else strategy
     try:
         search.strategy.check_hypotheses(num_hypotheses)
     except PlacedError as error:
@@ -116,3 +151,17 @@ def decode(
     return search.run(
         stepper, prompts, num_hypotheses=num_hypotheses, seed=seed, row_ids=row_ids, lanes=lanes, report=report
     )
+
+
+# Automata of rules take a second or more to build, and bulk work decodes a window at a time with one strategy.
+_LAST: WeakKeyDictionary[Tokenizer, tuple[DecodingConfig, Search]] = WeakKeyDictionary()
+
+
+def _search(strategy: DecodingConfig, tokenizer: Tokenizer | None) -> Search:
+    """The strategy's search, built once while a tokenizer is used with one strategy."""
+    if tokenizer is None:
+        return strategy.build(None)
+    last = _LAST.get(tokenizer)
+    if last is None or last[0] != strategy:
+        last = _LAST[tokenizer] = (strategy, strategy.build(tokenizer))
+    return last[1]

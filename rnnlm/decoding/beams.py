@@ -53,7 +53,7 @@ class Ended(NamedTuple):
         """The best of both; what was there first goes before its equals."""
         both = [np.concatenate(pair, axis=1) for pair in zip(self, others, strict=True)]
         order = np.argsort(-both[0], axis=1, kind="stable")[:, : self.score.shape[1]]
-        return Ended(*(np.take_along_axis(one, order, axis=1) for one in both))
+        return Ended._make(np.take_along_axis(one, order, axis=1) for one in both)
 
     @classmethod
     def none(cls, rows: int, count: int) -> "Ended":
@@ -177,7 +177,7 @@ class Beams:
         self.rows, self._lengths = self.rows[kept], self._lengths[kept]
         self._ranks, self._logprobs = self._ranks[kept], self._logprobs[kept]
         self._written, self._parents = self._written[kept], self._parents[kept]
-        self._ended = Ended(*(one[kept] for one in self._ended))
+        self._ended = Ended._make(one[kept] for one in self._ended)
 
 
 def _first_ranks(count: int, width: int) -> Floats:

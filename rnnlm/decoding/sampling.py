@@ -1,8 +1,8 @@
 """Sampling: draw from the model's distribution, sharpened, cut to the k best, cut to a nucleus, or as it is.
 
-The order is the usual one: temperature, then top-k, then top-p (Holtzman et al. 2020) on what is left. A draw inverts
-the cumulative distribution over tokens from the most to the least probable at one uniform number, so that a row's
-outcome is a function of its own random numbers alone.
+The order is temperature, typical-p, min-p, top-k, top-p (Holtzman et al. 2020), each on what the one before has left. A
+draw inverts the cumulative distribution over tokens from the most to the least probable at one uniform number, so that
+a row's outcome is a function of its own random numbers alone.
 """
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rnnlm.config import config
 from rnnlm.decoding.rows import best_few, log_sum_exp
+from rnnlm.decoding.rules.min_p import cut_min_p
+from rnnlm.decoding.rules.typical_p import cut_typical_p
 from rnnlm.decoding.stepwise import StepwiseConfig
 from rnnlm.types import StepLogits, StepTokens
 
@@ -33,10 +35,17 @@ class SamplingConfig(StepwiseConfig):
     "Keep the k most probable tokens; null keeps all."
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     "Keep the fewest tokens whose probabilities reach this sum."
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    "Keep tokens of at least this share of the best one's probability (Nguyen et al. 2025)."
+    typical_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    "Keep tokens of about the expected information until they reach this sum (Meister et al. 2023)."
 
     def choose(
         self, logits: StepLogits, uniforms: Float[Tensor, " B"], log_normaliser: Float[Tensor, " B"]
     ) -> StepTokens:
+        if self.min_p > 0.0 or self.typical_p < 1.0:
+            logits = self._cut(logits)
+            log_normaliser = log_sum_exp(logits)
         vocab_size = logits.shape[1]
         keep = vocab_size if self.top_k is None else min(self.top_k, vocab_size)
         if keep <= CANDIDATES:
@@ -46,6 +55,11 @@ class SamplingConfig(StepwiseConfig):
         else:
             log_sum = log_normaliser if self.temperature == 1.0 else log_sum_exp(logits / self.temperature)
         return self._choose_among(min(keep, CANDIDATES), keep, logits, uniforms, log_sum)
+
+    def _cut(self, logits: StepLogits) -> StepLogits:
+        if self.typical_p < 1.0:
+            logits = cut_typical_p(logits, self.typical_p, self.temperature)
+        return logits if self.min_p == 0.0 else cut_min_p(logits, self.min_p, self.temperature)
 
     def _choose_among(
         self, width: int, keep: int, logits: StepLogits, uniforms: Float[Tensor, " B"], log_sum: Float[Tensor, " B"]

@@ -67,7 +67,8 @@ class GenerateWork(WorkConfig):
         return [] if self.prefix_column is None else [self.prefix_column]
 
     def check_model(self) -> None:
-        """Raise ConfigError if more is asked for than the model has."""
+        """Raise ConfigError if more is asked for than the model has, or its tokens cannot keep the rules."""
+        self.decoding.build(loaded(self.checkpoint).tokenizer)
         model = loaded(self.checkpoint).model
         if isinstance(model, TranslationModel):
             if self.alignment and model.attention is None:
@@ -89,14 +90,14 @@ class GenerateWork(WorkConfig):
         per_token = seconds_per_token(loaded(self.checkpoint))
         if isinstance(loaded(self.checkpoint).model, TranslationModel):  # about as long as its source
             rows = self.decoding.most_hypotheses() or self.num_hypotheses
-            return CostModel(seconds_per_row=per_token, seconds_per_byte=3.0 * rows * per_token / BYTES_PER_TOKEN)
+            return CostModel(seconds_per_row=per_token, seconds_per_byte=rows * per_token / BYTES_PER_TOKEN)
         tokens = self.decoding.max_tokens * self.num_hypotheses
         return CostModel(seconds_per_row=3.0 * per_token * tokens, seconds_per_byte=0.3 * per_token)
 
     def identity(self) -> dict[str, Any]:
         return {
             "model": loaded(self.checkpoint).fingerprint,
-            "decoding": to_dict(self.decoding),
+            "decoding": {**to_dict(self.decoding), **self.decoding.files()},
             "text_column": self.text_column,
             **self._of_sources(),
             "num_hypotheses": self.num_hypotheses,
