@@ -15,7 +15,6 @@ from rnnlm.decoding.rules.banned import banned_rule
 from rnnlm.decoding.rules.base import Rule
 from rnnlm.decoding.rules.min_tokens import MinTokens
 from rnnlm.decoding.rules.no_repeat_ngram import NoRepeatNgram
-from rnnlm.decoding.rules.pattern import pattern_rule
 from rnnlm.decoding.rules.repetition_penalty import RepetitionPenalty
 from rnnlm.decoding.rules.token_text import token_texts
 from rnnlm.decoding.stepper import FinishReason, Hypothesis, Ids, P, Started, Stepper
@@ -108,6 +107,8 @@ class DecodingConfig:
             if self.banned:
                 found.append(banned_rule(self.banned, texts, self.max_tokens))
             if self.pattern is not None:
+                from rnnlm.decoding.rules.pattern import pattern_rule  # noqa: PLC0415 - its library is slow to import
+
                 found.append(pattern_rule(self.pattern, texts, self.max_tokens))
         return found
 
