@@ -224,5 +224,5 @@ class ScoreProcessor(Processor):
 def seconds_per_token(checkpoint: Checkpoint) -> float:
     """Estimated seconds of one core a token: two operations a weight used, the embedding's look-up not counted."""
     sizes = {name: parameter.numel() for name, parameter in checkpoint.model.named_parameters(remove_duplicate=False)}
-    weights = sum(size for name, size in sizes.items() if not name.startswith("embedding."))
+    weights = sum(size for name, size in sizes.items() if "embedding." not in name)
     return 2.0 * weights / FLOPS_PER_SECOND
