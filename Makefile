@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-all test-faults bench clean
+.PHONY: help setup demo demo-summaries check format test test-all test-faults bench bench-peers bench-check clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -29,6 +29,19 @@ demo: setup  ## The main job on real text: tokenizer, tokens, model, scores, sam
 	$(RUN) -m jobs.evaluate experiment=demo/evaluate output=$(DEMO)/report
 	@echo "open $(DEMO)/report/report.html"
 
+SUMMARIES := outputs/summaries
+
+demo-summaries: setup  ## Sequence to sequence on real code: what a function does, from its source (quarter of an hour)
+	$(RUN) -m jobs.train_tokenizer experiment=summaries/train_tokenizer output=$(SUMMARIES)/tokenizer
+	for split in train valid; do $(RUN) -m jobs.tokenize_corpus experiment=summaries/tokenize_corpus \
+	    corpus.split=$$split tokenizer_path=$(SUMMARIES)/tokenizer output=$(SUMMARIES)/tokens/$$split || exit 1; done
+	$(RUN) -m jobs.train experiment=summaries/train tokenizer_path=$(SUMMARIES)/tokenizer \
+	    train_tokens=$(SUMMARIES)/tokens/train valid_tokens=$(SUMMARIES)/tokens/valid output=$(SUMMARIES)/model
+	$(RUN) -m jobs.generate experiment=summaries/generate checkpoint=$(SUMMARIES)/model output=$(SUMMARIES)/generated
+	$(RUN) -m jobs.evaluate experiment=summaries/evaluate hypotheses=$(SUMMARIES)/generated run=$(SUMMARIES)/model \
+	    output=$(SUMMARIES)/report
+	@echo "open $(SUMMARIES)/report/report.html"
+
 check: setup  ## Style, types, layers (under a minute)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check --quiet .
@@ -48,14 +61,29 @@ test-all: setup  ## Every test, the slow ones too
 test-faults: setup  ## 200 random kills of workers, drivers and nodes under a score run (half an hour)
 	$(RUN) -m pytest -m faults -s tests/faults
 
-bench: setup  ## Measure scoring and training against plain scripts
+bench: setup  ## Measure every kind of work against plain scripts and peers (an hour and a half; benchmarks/README.md)
 	$(RUN) -m benchmarks.bench_score --size small
 	$(RUN) -m benchmarks.bench_score --size big
+	$(RUN) -m benchmarks.bench_ray
+	$(RUN) -m benchmarks.bench_generate
+	$(RUN) -m benchmarks.bench_generate --precision int8
+	$(RUN) -m benchmarks.bench_start
+	$(RUN) -m benchmarks.bench_memory
 	$(RUN) -m benchmarks.bench_train rate
 	$(RUN) -m benchmarks.bench_train rate --vocab 33278 --hidden 256 --lanes 32 --window 35
 	$(RUN) -m benchmarks.bench_train rate --vocab 33278 --hidden 256 --lanes 32 --window 35 --softmax sampled
 	$(RUN) -m benchmarks.bench_train memory --vocab 33278
 	$(RUN) -m benchmarks.bench_cells
+	$(MAKE) bench-peers
+
+bench-peers: setup  ## The part of bench that needs corpora and installs packages under outputs/peers
+	$(RUN) -m benchmarks.bench_flair
+	$(RUN) -m benchmarks.bench_gpt2
+	$(RUN) -m benchmarks.bench_tokenize
+	$(RUN) -m benchmarks.race_to_loss
+
+bench-check: setup  ## Short measurements; fails if a ratio is worse than in benchmarks/expected.json (ten minutes)
+	$(RUN) -m benchmarks.check
 
 clean:  ## Remove what demo and tests made; .venv stays
 	rm -rf outputs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,7 +12,9 @@ A command scores a small and a large corpus in turn, and what the large one take
 the start. Others may be at work on this machine, so a command is charged with the core seconds that were at its
 disposal: all cores' time from its beginning to its end, less what other processes used of it. On a quiet machine that
 is wall time times cores; on a busy one others use what it leaves idle. The kernel alone is `Scorer.score_tokens` on the
-same rows in one process, one thread, CPU time, measured in every round; twice its rate is the limit.
+same rows in one process, one thread, CPU time, measured in every round; twice its rate is the limit. Beside it stands a
+worker alone: the same rows from Parquet to Parquet by the engine in one process, without Ray. On a busy machine a
+command takes more or less to start, and this is the steadier figure. `--alone` measures nothing else.
 """
 
 import argparse
@@ -39,16 +41,19 @@ import rnnlm
 from benchmarks.bench_generate import Plain
 from benchmarks.bench_score import SIZES, cpu_seconds
 from benchmarks.machine import machine
+from rnnlm.bulk.engine import execute, prepare, run_here
 from rnnlm.checkpoint import load_checkpoint, save_checkpoint
+from rnnlm.data.formats.parquet import ParquetCorpus
 from rnnlm.data.tokenizers.words import WordsTokenizer
 from rnnlm.inference.precision import Products
 from rnnlm.inference.score import Scorer
+from rnnlm.inference.score_work import ScoreWork
 from rnnlm.storage import open_location
 
 WORKERS = 2
 FILES = 8
 KERNEL_ROWS = 3000
-SHARD_SECONDS = 4.0  # many shards even of a corpus of a minute, as there would be of a real one
+SHARD_SECONDS = 30.0  # as the job has it; the estimate is that of a slow core in float32
 TICK = os.sysconf("SC_CLK_TCK")
 MARK = "RNNLM_BENCHMARK"  # in the environment of all processes of a command
 # A cluster of the command's own, whose workers do not give way to whoever else is at work here.
@@ -78,6 +83,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the corpora")
+    parser.add_argument("--alone", action="store_true", help="a worker and its kernel only, without Ray")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{machine()}; size {arguments.size}, {WORKERS} workers of one thread, {arguments.rounds} rounds", flush=True)
@@ -89,8 +95,10 @@ def main() -> None:
         for side, count in rows.items():
             for part, size in (("small", count // SMALL_PART), ("large", count)):
                 tokens[side, part] = write_corpus(folder / f"{side}-{part}", size, SIZES[arguments.size][0])
-        check(folder)
-        rounds = [measure(folder, tokens, str(number)) for number in range(arguments.rounds)]
+        if not arguments.alone:
+            check(folder)
+        found = measure_alone if arguments.alone else measure
+        rounds = [found(folder, tokens, str(number)) for number in range(arguments.rounds)]
     report(rounds)
 
 
@@ -104,17 +112,32 @@ def measure(folder: Path, tokens: dict[tuple[str, str], int], name: str) -> dict
         steady, count = costs["large"] - costs["small"], tokens[side, "large"] - tokens[side, "small"]
         start = costs["small"].wall - steady.wall * tokens[side, "small"] / count
         found[f"{side}: tokens/s"] = WORKERS * count / steady.disposal
-        found[f"{side}: tokens/s by the clock, others at work"] = count / steady.wall
         found[f"{side}: tokens a CPU second of all its processes"] = count / steady.cpu
         found[f"{side}: start, s by the clock"] = start
+    found |= measure_alone(folder, tokens, name)
     for side in ("int8", "float32"):
-        kernel = kernel_rate(folder, side)
-        found[f"{side}: the kernel alone, tokens/s of a core"] = kernel
+        kernel = found[f"{side}: the kernel alone, tokens/s of a core"]
         found[f"{side}: times the plain script"] = found[f"{side}: tokens/s"] / found["plain: tokens/s"]
         found[f"{side}: % of {WORKERS} x kernel"] = 100 * found[f"{side}: tokens/s"] / (WORKERS * kernel)
         used = found[f"{side}: tokens a CPU second of all its processes"]
         found[f"{side}: % of the kernel's rate a CPU second"] = 100 * used / kernel
     print(f"round {name}: " + ", ".join(f"{key} {value:,.1f}" for key, value in found.items()), flush=True)
+    return found
+
+
+def measure_alone(folder: Path, tokens: dict[tuple[str, str], int], name: str) -> dict[str, float]:
+    """Figures of a round that need no Ray."""
+    found: dict[str, float] = {}
+    for side in ("int8", "float32"):
+        products = Products(precision=cast(Any, side)).settled(1)
+        kernel = kernel_rate(folder, products)
+        work = ScoreWork(checkpoint=str(folder / "model"), products=products)
+        corpus = ParquetCorpus(path=str(folder / f"{side}-small"))
+        plan = prepare(work, corpus, str(folder / f"alone-{name}-{side}"), target_seconds=SHARD_SECONDS)
+        work.build("cpu")
+        seconds = cpu_seconds(lambda: execute(plan, run_here, on_event=lambda _: None))  # noqa: B023 - called at once
+        found[f"{side}: the kernel alone, tokens/s of a core"] = kernel
+        found[f"{side}: a worker alone, % of its kernel"] = 100 * tokens[side, "small"] / seconds / kernel
     return found
 
 
@@ -180,12 +203,12 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / TICK
 
 
-def kernel_rate(folder: Path, precision: str) -> float:
+def kernel_rate(folder: Path, products: Products) -> float:
     """Tokens a CPU second of one thread that scores token ids in memory."""
     checkpoint = load_checkpoint(str(folder / "model"))
     texts = pq.read_table(folder / "int8-large").column("text").slice(0, KERNEL_ROWS).to_pylist()
     documents = checkpoint.tokenizer.encode(texts)
-    scorer = Scorer(checkpoint, products=Products(precision=cast(Any, precision)).settled(1))
+    scorer = Scorer(checkpoint, products=products)
     scorer.score_tokens(documents[:600])
     work: Callable[[], object] = lambda: scorer.score_tokens(documents)  # noqa: E731
     return sum(len(ids) + 1 for ids in documents) / min(cpu_seconds(work) for _ in range(2))

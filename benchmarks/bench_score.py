@@ -8,8 +8,8 @@ limit of a precision is what the operations that must be done (the first layer's
 the best rate of a large product in that precision, measured in the same round. Rows have log-normal lengths (median 22
 tokens, sigma 0.7, 5 to 200).
 
-For the small size there is also fairseq's `eval_lm`, which does not install beside this torch: its rate as measured
-once on another machine, times the rate of a large float32 product here, divided by that there.
+For the small size there is also fairseq's `eval_lm`, which runs beside this torch only after patches by hand: its rate
+as measured once on another machine, times the rate of a large float32 product here, divided by that there.
 """
 
 import argparse
