@@ -1,15 +1,20 @@
 """Writing targets and scoring pairs with a checkpoint."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+from rnnlm.decoding import waiting
+from rnnlm.decoding.base import decode
+from rnnlm.decoding.beam import BeamConfig
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
 from rnnlm.errors import ConfigError
+from rnnlm.inference import translate
 from rnnlm.inference.generate_work import GenerateWork
 from rnnlm.inference.score_work import ScoreWork
 from rnnlm.inference.translate import Translator
@@ -33,7 +38,9 @@ def checkpoint(request, tmp_path_factory):
     return save_tiny_translation(tmp_path_factory.mktemp("translation"), tiny_translation(**KINDS[request.param]))
 
 
-@pytest.mark.parametrize("strategy", [GreedyConfig(max_tokens=12), SamplingConfig(max_tokens=12)])
+@pytest.mark.parametrize(
+    "strategy", [GreedyConfig(max_tokens=12), SamplingConfig(max_tokens=12), BeamConfig(max_tokens=12, width=3)]
+)
 def test_what_is_written_is_scored_as_it_was_written(checkpoint, strategy):
     translator = Translator(checkpoint)
     found = [hypotheses[0] for hypotheses in translator.generate(SOURCES, strategy)]
@@ -44,6 +51,18 @@ def test_what_is_written_is_scored_as_it_was_written(checkpoint, strategy):
         whole = expected.sum() if one.finish_reason == "end" else expected[:-1].sum()
         assert one.logprob == pytest.approx(whole, abs=SAME)
     assert {one.finish_reason for one in found} <= {"end", "length"}
+
+
+@pytest.mark.parametrize("lanes", [1, 8, 64])
+def test_beams_look_at_their_own_source_whoever_stands_beside(checkpoint, lanes, monkeypatch):
+    translator = Translator(checkpoint)
+    strategy = BeamConfig(max_tokens=8, width=4)
+    alone = [translator.generate([source], strategy, num_hypotheses=4)[0] for source in SOURCES[:20]]
+    monkeypatch.setattr(translate, "decode", functools.partial(decode, lanes=lanes))
+    monkeypatch.setattr(waiting, "READ_PROMPTS", 3)  # contexts of many widths meet
+    for mine, other in zip(translator.generate(SOURCES[:20], strategy, num_hypotheses=4), alone, strict=True):
+        assert [one.tokens for one in mine] == [one.tokens for one in other]
+        assert [one.logprob for one in mine] == pytest.approx([one.logprob for one in other], abs=SAME)
 
 
 def test_a_row_is_written_and_scored_alone_as_among_others(checkpoint):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from rnnlm.bulk.rows import RowGuard
 from rnnlm.checkpoint import load_checkpoint
 from rnnlm.data.tokens import tokens_metadata
 from rnnlm.decoding.greedy import GreedyConfig
@@ -99,6 +100,33 @@ def test_continuations_stand_beside_their_prompts(path, table):
     assert [h["tokens"] for h in found[3]] == [h.tokens for h in again]
     assert [h["text"] for h in found[3]] == [generator.continuation("dog", h.tokens) for h in again]
     assert len({tuple(h["tokens"]) for h in found[3]}) > 1
+
+
+def test_rules_that_no_text_can_keep_are_refused_before_the_work_begins(path):
+    with pytest.raises(ConfigError, match=r"decoding.pattern: no text of the model's tokens is allowed"):
+        GenerateWork(checkpoint=path, decoding=GreedyConfig(pattern="[0-9]+")).check_model()
+    with pytest.raises(ValueError, match="greedy decoding finds 1 of each prompt at the most, not 2"):
+        GenerateWork(checkpoint=path, decoding=GreedyConfig(), num_hypotheses=2)
+
+
+def test_rules_that_leave_nothing_to_a_row_make_it_an_error_row(path, table):
+    decoding = GreedyConfig(allowed=["dog"], min_tokens=2)
+    work = GenerateWork(checkpoint=path, decoding=decoding)
+    columns = RowGuard(work.build("cpu"), work.new_fields()).process(table, np.arange(table.num_rows)).columns
+    errors = pa.chunked_array([columns["error"]]).to_pylist()
+    assert all(error.startswith(("null_text", "failed: DataError: the rules of decoding leave")) for error in errors)
+
+
+def test_a_changed_file_of_allowed_texts_is_another_run(path, tmp_path):
+    def identity():
+        decoding = GreedyConfig(allowed=str(tmp_path / "allowed.txt"))
+        return GenerateWork(checkpoint=path, decoding=decoding).identity()
+
+    (tmp_path / "allowed.txt").write_text("dog\n")
+    before = identity()
+    assert identity() == before
+    (tmp_path / "allowed.txt").write_text("cat\n")
+    assert identity() != before
 
 
 def test_a_shard_may_be_cut_anywhere(path, table):
