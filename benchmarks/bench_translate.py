@@ -6,7 +6,7 @@
 One thread, CPU time, in turn over `--rounds`. joeynmt (in an environment of its own) has a recurrent model of the same
 sizes over the same vocabulary; it is first trained for `--steps` steps, so that what it writes is as long as a
 translation, and translates in batches of 64 sentences of like length, which is kinder to it than the order of the file.
-Ours is the trained checkpoint. Sentence by sentence means one call a sentence, with everything else the same.
+Ours is the trained checkpoint. One by one means a call, or a batch, for each sentence, with everything else the same.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
     sentences = pq.read_table(arguments.test).column(arguments.column).to_pylist()
     question = _question(checkpoint.task, translator, arguments.tokens, sentences, arguments.steps)
     strategy = BeamConfig(width=BEAM, max_tokens=MAX_TOKENS, length_penalty=ALPHA)
-    rates: dict[str, list[float]] = {"ours": [], "ours, one by one": [], "joeynmt": []}
+    rates: dict[str, list[float]] = {"ours": [], "ours, one by one": [], "joeynmt": [], "joeynmt, one by one": []}
     lengths = {}
     for _ in range(arguments.rounds):
         seconds, found = _timed(translator, sentences, strategy)
@@ -61,6 +61,8 @@ def main() -> None:
         answer = ask("joeynmt", "joeynmt_translate.py", question)
         rates["joeynmt"].append(answer["sentences"] / answer["seconds"])
         lengths["joeynmt"] = np.mean([len(one) for one in answer["written"]])
+        answer = ask("joeynmt", "joeynmt_translate.py", {**question, "batch": 1, "every": len(sentences) // ALONE})
+        rates["joeynmt, one by one"].append(answer["sentences"] / answer["seconds"])
     print(f"{machine()}, one thread, {arguments.precision}; {len(sentences):,} sentences")
     for name, values in rates.items():
         ratios = np.array(rates["ours"]) / np.array(values)

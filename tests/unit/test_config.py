@@ -24,6 +24,7 @@ from rnnlm.nn.softmax.adaptive import AdaptiveSoftmaxConfig
 from rnnlm.nn.softmax.mixture import MixtureSoftmaxConfig
 from rnnlm.tasks.base import TaskConfig
 from rnnlm.tasks.language_model import LanguageModelConfig
+from rnnlm.tasks.translation import TranslationConfig
 from rnnlm.training.settings import LoopConfig, TrainingConfig
 
 LSTM = {TARGET: "rnnlm.nn.cells.lstm.LSTMConfig", "hidden_size": 4}
@@ -92,17 +93,32 @@ def _values(hint, info):
     return {bool: st.booleans(), str: TEXTS, types.NoneType: st.none()}[hint]
 
 
-@st.composite
-def _instances(draw, cls):
-    hints = typing.get_type_hints(cls)
-    fields = {name: draw(_values(hints[name], info)) for name, info in cls.__pydantic_fields__.items()}
-    if issubclass(cls, LanguageModelConfig):  # few of its fields go together by chance
+def _make_fit(cls, fields):
+    """Change fields of a task, few of which go together by chance."""
+    if issubclass(cls, LanguageModelConfig):
         if fields["layers"] is not None:
             fields["num_layers"] = 1
         if fields["one_hot_input"] or fields["layers"] is not None:
             fields["softmax"] = dataclasses.replace(fields["softmax"], tied=False)
         if fields["one_hot_input"]:
             fields["pretrained_vectors"] = fields["cooccurrence_window"] = None
+    if cls is TranslationConfig:
+        half = fields["cell"].hidden_size
+        fields["cell"] = dataclasses.replace(fields["cell"], hidden_size=2 * half)
+        fields["softmax"] = dataclasses.replace(fields["softmax"], tied=False)
+        fields["copies"] = False
+        if fields["shared_embedding"]:
+            fields["source_embedding_size"] = None
+
+
+@st.composite
+def _instances(draw, cls):
+    hints = typing.get_type_hints(cls)
+    fields = {name: draw(_values(hints[name], info)) for name, info in cls.__pydantic_fields__.items()}
+    _make_fit(cls, fields)
+    if issubclass(cls, TrainingConfig):
+        fitting = [one for one in CLASSES if issubclass(one, fields["task"].batching_type)]
+        fields["batching"] = draw(st.one_of([_instances(one) for one in fitting]))
     if cls in {AdaptiveSoftmaxConfig, MixtureSoftmaxConfig}:
         fields["label_smoothing"] = 0.0
     if cls is AdaptiveSoftmaxConfig and fields["cutoffs"]:
