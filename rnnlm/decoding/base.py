@@ -154,6 +154,38 @@ def decode(
     )
 
 
+def decode_by_length(
+    stepper: Stepper[P],
+    prompts: Sequence[P],
+    lengths: Sequence[int],
+    strategy: DecodingConfig,
+    *,
+    tokenizer: Tokenizer,
+    num_hypotheses: int,
+    seed: int,
+    row_ids: Sequence[int] | None,
+    report: Report,
+) -> list[list[Hypothesis]]:
+    """`decode`, but the short prompts first, so that those of like length are read and stepped together; the outcome
+    does not depend on it. `row_ids` are by default the places of the prompts."""
+    ids = range(len(prompts)) if row_ids is None else row_ids
+    order = sorted(range(len(prompts)), key=lambda row: lengths[row])
+    found = decode(
+        stepper,
+        [prompts[row] for row in order],
+        strategy,
+        num_hypotheses=num_hypotheses,
+        tokenizer=tokenizer,
+        seed=seed,
+        row_ids=[ids[row] for row in order],
+        report=report,
+    )
+    result: list[list[Hypothesis]] = [[]] * len(prompts)
+    for row, hypotheses in zip(order, found, strict=True):
+        result[row] = hypotheses
+    return result
+
+
 # Automata of rules take a second or more to build, and bulk work decodes a window at a time with one strategy.
 _LAST: WeakKeyDictionary[Tokenizer, tuple[DecodingConfig, Search]] = WeakKeyDictionary()
 

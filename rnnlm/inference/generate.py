@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from rnnlm.checkpoint import Checkpoint
-from rnnlm.decoding.base import DecodingConfig, Hypothesis, Ids, Started, decode
+from rnnlm.decoding.base import DecodingConfig, Hypothesis, Ids, Started, decode_by_length
 from rnnlm.inference.packed import PackedRunner, Report, ignore
 from rnnlm.inference.precision import Products
 from rnnlm.nn.language_model import LanguageModel
@@ -74,23 +73,18 @@ class Generator:
         numbers; `report` is told the share of prompts that is done. Raises ConfigError if the strategy has not as many
         hypotheses."""
         encoded = self.tokenizer.encode(prompts)
-        ids = np.arange(len(prompts)) if row_ids is None else np.asarray(row_ids)
-        # Prompts of like length are read together, so that reading them wastes nothing; the outcome does not depend on
-        # it.
-        order = np.argsort([len(tokens) for tokens in encoded], kind="stable")
         with torch.inference_mode(), self._weights.active():
-            found = decode(
+            return decode_by_length(
                 self._stepper,
-                [encoded[row] for row in order],
+                encoded,
+                [len(tokens) for tokens in encoded],
                 strategy,
                 num_hypotheses=num_hypotheses,
                 tokenizer=self.tokenizer,
                 seed=seed,
-                row_ids=ids[order].tolist(),
+                row_ids=row_ids,
                 report=report,
             )
-        places = np.argsort(order)
-        return [found[place] for place in places]
 
     def continuation(self, prompt: str, tokens: Sequence[int]) -> str:
         """The text of generated tokens as it stands behind the prompt, blanks at the seam included."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rnnlm.checkpoint import Checkpoint
@@ -19,7 +20,7 @@ from rnnlm.data.pair_stream import PairBatch, PairReader
 from rnnlm.data.pairs import PairTable
 from rnnlm.data.tokenizers.pair import PairTokenizer
 from rnnlm.data.tokens import TokenTable
-from rnnlm.decoding.base import DecodingConfig, Hypothesis, Started, decode
+from rnnlm.decoding.base import DecodingConfig, Hypothesis, Started, decode_by_length
 from rnnlm.inference.packed import Ids, Report, ignore
 from rnnlm.inference.precision import Products
 from rnnlm.inference.score import Scores
@@ -43,6 +44,7 @@ class TranslationStepper:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._model, self._pair = _parts(checkpoint)
         self.bos_id, self.eos_id, self.vocab_size = self._pair.bos_id, self._pair.eos_id, self._pair.vocab_size
+        self._table: Tensor | None = None  # what the decoder's first layer makes of each token
 
     def start(self, prompts: Sequence[Source]) -> Started:
         source = [torch.from_numpy(np.append(prompt.tokens, self._pair.source.eos_id)) for prompt in prompts]
@@ -54,7 +56,11 @@ class TranslationStepper:
         return Started(torch.tensor(last, device=self._model.device), state, context)
 
     def step(self, tokens: StepTokens, state: State, context: Context) -> tuple[StepLogits, State]:
-        return self._model.step(tokens, state, context)
+        if self._model.input_feeding:
+            return self._model.step(tokens, state, context)
+        if self._table is None:  # not before weights are prepared: it is a product of the chosen precision
+            self._table = self._model.decoder.project(self._model.target_embedding.weight)
+        return self._model.step_projected(self._table.index_select(0, tokens), state, context)
 
     def _read_prefixes(self, prefixes: Sequence[Ids], state: State, context: Context) -> None:
         """Let the decoder read what is given of each target, its last token apart; those of one length together."""
@@ -114,22 +120,19 @@ class Translator:
         report: Report = ignore,
     ) -> list[list[Hypothesis]]:
         """The same of token ids."""
-        ids = np.arange(len(sources)) if row_ids is None else np.asarray(row_ids)
-        # The short ones first: what runs side by side is of like length, and the memory of sources only grows.
-        order = np.argsort([len(source.tokens) for source in sources], kind="stable")
         with torch.inference_mode(), self._weights.active():
-            found = decode(
+            # The short ones first: what runs side by side is of like length, and the memory of sources only grows.
+            return decode_by_length(
                 self._stepper,
-                [sources[row] for row in order],
+                sources,
+                [len(source.tokens) for source in sources],
                 strategy,
                 num_hypotheses=num_hypotheses,
                 tokenizer=self.tokenizer,
                 seed=seed,
-                row_ids=ids[order].tolist(),
+                row_ids=row_ids,
                 report=report,
             )
-        places = np.argsort(order)
-        return [found[place] for place in places]
 
     def continuation(self, prefix: str, tokens: Sequence[int]) -> str:
         """The whole target: a prefix and what was written behind it."""

@@ -28,7 +28,18 @@ from rnnlm.nn.dropout import Dropout, drop_words
 from rnnlm.nn.products import Linear
 from rnnlm.nn.softmax.base import Softmax
 from rnnlm.nn.stack import Stack
-from rnnlm.types import Context, LayerOutputs, Lengths, Readouts, SourceTokens, State, StepLogits, StepTokens, TokenIds
+from rnnlm.types import (
+    Context,
+    LayerOutputs,
+    Lengths,
+    ProjectedStep,
+    Readouts,
+    SourceTokens,
+    State,
+    StepLogits,
+    StepTokens,
+    TokenIds,
+)
 
 
 class Read(NamedTuple):
@@ -116,7 +127,11 @@ class TranslationModel(nn.Module):
         embedded = self.target_embedding(tokens)
         if self.input_feeding:
             embedded, state = torch.cat([embedded, state[-1]], dim=1), state[:-1]
-        hidden, state = self.decoder.step(embedded, state)
+        return self.step_projected(self.decoder.project(embedded), state, context)
+
+    def step_projected(self, projected: ProjectedStep, state: State, context: Context) -> tuple[StepLogits, State]:
+        """The same, given what the decoder's first layer makes of its inputs alone; the state is the decoder's."""
+        hidden, state = self.decoder.advance(projected, state)
         side_by_side = len(hidden) // len(context[0]) if context else 1
         readouts, weights = self._look(hidden.unflatten(0, (-1, side_by_side)), context)
         readout = readouts.flatten(0, 1)

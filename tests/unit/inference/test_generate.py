@@ -10,11 +10,11 @@ import yaml
 
 from rnnlm.config import from_dict
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
-from rnnlm.decoding import waiting
+from rnnlm.decoding import base, waiting
 from rnnlm.decoding.base import DecodingConfig, decode
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
-from rnnlm.inference import generate, packed
+from rnnlm.inference import packed
 from rnnlm.inference.generate import Generator, LanguageModelStepper
 from rnnlm.inference.score import Scorer
 from tests.corpora import CELLS, TEXTS, save_tiny, sentences, tiny_task
@@ -72,7 +72,7 @@ def test_a_prompt_alone_gives_what_it_gives_in_a_batch(checkpoint, strategy):
 def test_the_size_of_batches_and_the_order_of_prompts_change_nothing(tiny_checkpoint, strategy, monkeypatch):
     generator = Generator(tiny_checkpoint)
     expected = [one.tokens for one in single(generator, PROMPTS, strategy, seed=2)]
-    monkeypatch.setattr(generate, "decode", functools.partial(decode, lanes=5))
+    monkeypatch.setattr(base, "decode", functools.partial(decode, lanes=5))
     monkeypatch.setattr(waiting, "READ_PROMPTS", 7)
     monkeypatch.setattr(packed, "BLOCK_ROWS", 2)
     monkeypatch.setattr(packed, "CHUNK_POSITIONS", 3)
@@ -85,7 +85,7 @@ def test_the_size_of_batches_and_the_order_of_prompts_change_nothing(tiny_checkp
 def test_more_prompts_than_lanes(checkpoint, strategy, lanes, monkeypatch):
     generator = Generator(checkpoint)
     expected = [single(generator, [prompt], strategy, seed=3, row_ids=[row])[0] for row, prompt in enumerate(PROMPTS)]
-    monkeypatch.setattr(generate, "decode", functools.partial(decode, lanes=lanes))
+    monkeypatch.setattr(base, "decode", functools.partial(decode, lanes=lanes))
     monkeypatch.setattr(waiting, "READ_PROMPTS", 6)
     shares = []
     found = single(generator, PROMPTS, strategy, seed=3, report=shares.append)

@@ -8,13 +8,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from rnnlm.decoding import waiting
+from rnnlm.decoding import base, waiting
 from rnnlm.decoding.base import decode
 from rnnlm.decoding.beam import BeamConfig
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
 from rnnlm.errors import ConfigError
-from rnnlm.inference import translate
 from rnnlm.inference.generate_work import GenerateWork
 from rnnlm.inference.score_work import ScoreWork
 from rnnlm.inference.translate import Translator
@@ -58,7 +57,7 @@ def test_beams_look_at_their_own_source_whoever_stands_beside(checkpoint, lanes,
     translator = Translator(checkpoint)
     strategy = BeamConfig(max_tokens=8, width=4)
     alone = [translator.generate([source], strategy, num_hypotheses=4)[0] for source in SOURCES[:20]]
-    monkeypatch.setattr(translate, "decode", functools.partial(decode, lanes=lanes))
+    monkeypatch.setattr(base, "decode", functools.partial(decode, lanes=lanes))
     monkeypatch.setattr(waiting, "READ_PROMPTS", 3)  # contexts of many widths meet
     for mine, other in zip(translator.generate(SOURCES[:20], strategy, num_hypotheses=4), alone, strict=True):
         assert [one.tokens for one in mine] == [one.tokens for one in other]
