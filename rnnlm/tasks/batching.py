@@ -1,4 +1,5 @@
-"""How running text is laid out in batches: in lanes with truncated, or by documents with full back-propagation."""
+"""How data is laid out in batches: running text in lanes with truncated, or by documents with full back-propagation;
+pairs of like length together."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -108,6 +109,23 @@ class DocumentsConfig(TextBatchingConfig):
     @property
     def carried_rows(self) -> int:
         return 0
+
+
+@config
+class PairsConfig(BatchingConfig):
+    """Batches of pairs of like length, for sequence to sequence."""
+
+    choices: ClassVar[str] = "pairs"
+
+    tokens: int = Field(default=2048, ge=1)
+    "Target tokens of a batch over all workers, padding counted."
+    max_rows: int | None = Field(default=None, ge=1)
+    "Pairs of a batch at most; null for no limit."
+
+    def problems(self, world_size: int) -> list[str]:
+        if self.max_rows is not None and self.max_rows < world_size:
+            return [f"batching.max_rows: {self.max_rows} pairs are fewer than {world_size} workers"]
+        return []
 
 
 def _uneven(field: str, count: int, what: str, world_size: int) -> list[str]:

@@ -40,26 +40,10 @@ from rnnlm.nn.stack import build_stack
 from rnnlm.nn.translation_model import TranslationModel
 from rnnlm.stopwatch import lap
 from rnnlm.tasks.base import BatchingConfig, LossSum, Stream, Table, TaskConfig
+from rnnlm.tasks.batching import PairsConfig
 from rnnlm.types import State, TokenIds
 
 VALIDATION_TOKENS = 8192  # target tokens of a batch; the result does not depend on it
-
-
-@config
-class PairsConfig(BatchingConfig):
-    """Batches of pairs of like length, for sequence to sequence."""
-
-    choices: ClassVar[str] = "pairs"
-
-    tokens: int = Field(default=2048, ge=1)
-    "Target tokens of a batch over all workers, padding counted."
-    max_rows: int | None = Field(default=None, ge=1)
-    "Pairs of a batch at most; null for no limit."
-
-    def problems(self, world_size: int) -> list[str]:
-        if self.max_rows is not None and self.max_rows < world_size:
-            return [f"batching.max_rows: {self.max_rows} pairs are fewer than {world_size} workers"]
-        return []
 
 
 @config

@@ -9,7 +9,7 @@ from rnnlm.nn.attending.dot import DotConfig
 from rnnlm.nn.attending.none import NoAttentionConfig
 from rnnlm.nn.cells.gru import GRUConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
-from rnnlm.tasks.translation import PairsConfig
+from rnnlm.tasks.batching import PairsConfig
 from rnnlm.training.loop import train
 from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.settings import LoopConfig, TrainingConfig, TrainingData

@@ -17,7 +17,7 @@ from rnnlm.data.tokens import TokenTable
 from rnnlm.errors import ConfigError, DataError, TokenizerError
 from rnnlm.inference.tokenize_work import TokenizeWork
 from rnnlm.storage import open_location
-from rnnlm.tasks.translation import PairsConfig
+from rnnlm.tasks.batching import PairsConfig
 from tests.corpora import TEXTS, pair_table, pair_tokenizer, reversals, tiny_translation, words_tokenizer
 
 PAIRS = reversals(60)

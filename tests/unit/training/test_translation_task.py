@@ -14,9 +14,9 @@ from rnnlm.nn.attending.none import NoAttentionConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.layers.bidirectional import BidirectionalConfig
 from rnnlm.nn.softmax.full import FullSoftmaxConfig
-from rnnlm.tasks.batching import LanesConfig
+from rnnlm.tasks.batching import LanesConfig, PairsConfig
 from rnnlm.tasks.language_model import LanguageModelConfig
-from rnnlm.tasks.translation import PairsConfig, TranslationConfig, target_logprobs
+from rnnlm.tasks.translation import TranslationConfig, target_logprobs
 from rnnlm.training.loop import train
 from rnnlm.training.settings import Hooks, LoopConfig, TrainingConfig, TrainingData
 from tests.corpora import pair_table, pair_tokenizer, reversals, tiny_translation, words_tokenizer
