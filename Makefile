@@ -9,7 +9,7 @@ DEMO := outputs/demo
 .PHONY: help setup demo demo-summaries check format test test-all test-faults bench bench-peers bench-check clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Make .venv and install the project with every version pinned
 
@@ -52,7 +52,7 @@ format: setup  ## Put the code into the house style
 	$(VENV)/bin/ruff check --fix --quiet .
 	$(VENV)/bin/ruff format --quiet .
 
-test: setup  ## The tests that gate every change (ten minutes)
+test: setup  ## The tests that gate every change (twelve minutes)
 	$(RUN) -m pytest -m "not slow and not gpu and not faults"
 
 test-all: setup  ## Every test, the slow ones too
@@ -74,6 +74,7 @@ bench: setup  ## Measure every kind of work against plain scripts and peers (an 
 	$(RUN) -m benchmarks.bench_train rate --vocab 33278 --hidden 256 --lanes 32 --window 35 --softmax sampled
 	$(RUN) -m benchmarks.bench_train memory --vocab 33278
 	$(RUN) -m benchmarks.bench_cells
+	$(RUN) -m benchmarks.bench_attention
 	$(MAKE) bench-peers
 
 bench-peers: setup  ## The part of bench that needs corpora and installs packages under outputs/peers

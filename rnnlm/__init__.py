@@ -1,4 +1,4 @@
-"""Recurrent language models over text: train, score, generate. This module lists the public names and nothing else."""
+"""Recurrent language models and translators over text. This module lists the public names and nothing else."""
 
 from rnnlm.checkpoint import Checkpoint, load_checkpoint
 from rnnlm.config import from_dict, to_dict
@@ -9,6 +9,7 @@ from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
 from rnnlm.data.tokenizers.words import WordsConfig
 from rnnlm.data.tokens import TokenTable, read_token_table
 from rnnlm.decoding.base import Hypothesis
+from rnnlm.decoding.beam import BeamConfig
 from rnnlm.decoding.greedy import GreedyConfig
 from rnnlm.decoding.sampling import SamplingConfig
 from rnnlm.errors import (
@@ -29,6 +30,7 @@ from rnnlm.inference.score import Scorer, Scores
 from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
 from rnnlm.inference.stream.cache import ContinuousCacheConfig
 from rnnlm.inference.stream.scorer import StreamScorer
+from rnnlm.inference.translate import Translator
 from rnnlm.ngram import NGramConfig, load_ngram
 from rnnlm.nn.cells.elman import ElmanConfig
 from rnnlm.nn.cells.gru import GRUConfig
@@ -38,8 +40,9 @@ from rnnlm.nn.softmax.full import FullSoftmaxConfig
 from rnnlm.nn.softmax.mixture import MixtureSoftmaxConfig
 from rnnlm.nn.softmax.sampled import SampledSoftmaxConfig
 from rnnlm.storage import open_location
-from rnnlm.tasks.batching import DocumentsConfig, LanesConfig
+from rnnlm.tasks.batching import DocumentsConfig, LanesConfig, PairsConfig
 from rnnlm.tasks.language_model import LanguageModelConfig
+from rnnlm.tasks.translation import TranslationConfig
 from rnnlm.training.loop import train
 from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.optimizers.sgd import SGDConfig
@@ -51,6 +54,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdamWConfig",
     "AdaptiveSoftmaxConfig",
+    "BeamConfig",
     "BytesConfig",
     "CharsConfig",
     "Checkpoint",
@@ -77,6 +81,7 @@ __all__ = [
     "MixtureSoftmaxConfig",
     "NGramConfig",
     "NonFiniteError",
+    "PairsConfig",
     "RefusedError",
     "RnnlmError",
     "SGDConfig",
@@ -94,6 +99,8 @@ __all__ = [
     "TrainingConfig",
     "TrainingData",
     "TrainingSummary",
+    "TranslationConfig",
+    "Translator",
     "WordsConfig",
     "from_dict",
     "load_checkpoint",
