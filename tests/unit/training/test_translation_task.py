@@ -118,3 +118,22 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path):
     train(settings, data, str(tmp_path / "cut"))
     whole, cut = (load_checkpoint(str(tmp_path / name)) for name in ("whole", "cut"))
     assert whole.fingerprint == cut.fingerprint
+
+
+@every_kind
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_the_gradients_of_ranks_add_up_to_that_of_one(kind, world_size):
+    task = tiny_translation(**KINDS[kind])
+    model = task.build(pair_tokenizer()).train()
+
+    def gradients(rank, size):
+        stream = task.open_stream(TABLE, pair_tokenizer(), PairsConfig(tokens=20), seed=1, rank=rank, world_size=size)
+        model.zero_grad()
+        for _ in range(stream.steps_per_epoch):  # among them batches of fewer pairs than ranks
+            task.loss(model, stream.next(), ())[0].objective.backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    whole = gradients(0, 1)
+    parts = [gradients(rank, world_size) for rank in range(world_size)]
+    for expected, *found in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(sum(found), expected, rtol=1e-4, atol=1e-4)
