@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from rnnlm.data.files import expand_paths
 from rnnlm.data.tokenizers import Tokenizer
+from rnnlm.data.tokenizers.base import Joined, joined
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
 
@@ -69,15 +70,24 @@ def token_type(vocab_size: int) -> pa.DataType:
     return pa.uint16() if vocab_size <= 1 << 16 else pa.int32()
 
 
+def token_dtype(vocab_size: int) -> npt.DTypeLike:
+    """The same for NumPy."""
+    dtype: npt.DTypeLike = token_type(vocab_size).to_pandas_dtype()
+    return dtype
+
+
 def tokens_array(
     documents: Sequence[npt.NDArray[np.int32]], vocab_size: int, missing: npt.NDArray[np.bool_] | None = None
 ) -> pa.ListArray:
-    """Ragged ids as an Arrow list array, without a Python object per token; null where `missing`."""
-    offsets = np.zeros(len(documents) + 1, dtype=np.int32)
-    np.cumsum([len(document) for document in documents], out=offsets[1:])
-    stored = np.uint16 if vocab_size <= 1 << 16 else np.int32
-    # Joined and narrowed in one pass over memory: every id is below vocab_size.
-    flat = np.concatenate([np.zeros(0, dtype=stored), *documents], dtype=stored, casting="unsafe")
+    """Ragged ids as an Arrow list array; null where `missing`."""
+    return joined_array(joined(documents, token_dtype(vocab_size)), missing)
+
+
+def joined_array(ids: Joined, missing: npt.NDArray[np.bool_] | None = None) -> pa.ListArray:
+    """The same of ids that are joined already."""
+    flat, lengths = ids
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
     mask = None if missing is None else pa.array(missing)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), mask=mask)
 

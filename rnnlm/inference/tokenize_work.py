@@ -16,7 +16,7 @@ from rnnlm.config import config
 from rnnlm.data.pairs import TARGET_TOKENS
 from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
 from rnnlm.data.tokenizers.pair import PairTokenizer
-from rnnlm.data.tokens import token_type, tokens_array, tokens_metadata
+from rnnlm.data.tokens import joined_array, token_dtype, token_type, tokens_metadata
 from rnnlm.errors import ConfigError
 from rnnlm.storage import open_location
 
@@ -110,9 +110,9 @@ class TokenizeProcessor(Processor):
     def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - no randomness
         texts = _texts(table, self._work.text_column)
         if self._target is None or self._work.target_column is None:
-            missing = texts.is_null()
+            missing = texts.is_null().combine_chunks()
             tokens = _encoded(self._source, texts, missing)
-            columns = {"tokens": tokens, "num_bytes": pc.binary_length(texts)}
+            columns = {"tokens": tokens, "num_bytes": pc.binary_length(texts).combine_chunks()}
             errors = pc.if_else(missing, NULL_TEXT, pa.scalar(None, pa.string()))
             return Processed({**columns, ERROR: errors}, len(tokens.values))
         targets = _texts(table, self._work.target_column)
@@ -120,30 +120,32 @@ class TokenizeProcessor(Processor):
         missing = errors.is_valid()
         tokens = _encoded(self._source, texts, missing)
         written = _encoded(self._target, targets, missing)
-        num_bytes = pc.if_else(missing, pa.scalar(None, pa.int64()), pc.binary_length(targets).cast(pa.int64()))
+        lengths = pc.binary_length(targets).combine_chunks().cast(pa.int64())
+        num_bytes = pc.if_else(missing, pa.scalar(None, pa.int64()), lengths)
         columns = {"tokens": tokens, TARGET_TOKENS: written, "num_bytes": num_bytes, ERROR: errors}
         return Processed(columns, len(tokens.values) + len(written.values))
 
 
-def _texts(table: pa.Table, column: str) -> pa.LargeStringArray:
+def _texts(table: pa.Table, column: str) -> pa.ChunkedArray:
     """Through bytes and back, since Parquet may hold bytes that are no text: only this way Arrow looks at them."""
-    stored = table.column(column).cast(pa.large_string()).combine_chunks()
+    stored = table.column(column).cast(pa.large_string())  # chunk by chunk as it was read: joining would copy the texts
     return stored.cast(pa.large_binary()).cast(pa.large_string())
 
 
-def _encoded(tokenizer: Tokenizer, texts: pa.LargeStringArray, missing: pa.BooleanArray) -> pa.ListArray:
-    encoded = tokenizer.encode_column(pc.if_else(missing, "", texts).cast(pa.large_string()))
-    return tokens_array(encoded, tokenizer.vocab_size, np.asarray(missing))
+def _encoded(tokenizer: Tokenizer, texts: pa.ChunkedArray, missing: pa.BooleanArray) -> pa.ListArray:
+    if missing.true_count:  # otherwise a copy of all texts, for nothing
+        texts = pc.if_else(missing, "", texts).cast(pa.large_string())
+    return joined_array(tokenizer.encode_column(texts, token_dtype(tokenizer.vocab_size)), np.asarray(missing))
 
 
-def _pair_errors(sources: pa.LargeStringArray, targets: pa.LargeStringArray) -> pa.StringArray:
+def _pair_errors(sources: pa.ChunkedArray, targets: pa.ChunkedArray) -> pa.StringArray:
     """What makes a pair useless, if anything does."""
     blank = [pc.equal(pc.binary_length(pc.utf8_trim_whitespace(side)), 0) for side in (sources, targets)]
     nothing = pa.scalar(None, pa.string())
     empty = pc.if_else(
         blank[0].fill_null(False), EMPTY_SOURCE, pc.if_else(blank[1].fill_null(False), EMPTY_TARGET, nothing)
     )
-    return pc.if_else(pc.or_(sources.is_null(), targets.is_null()), NULL_TEXT, empty)
+    return pc.if_else(pc.or_(sources.is_null(), targets.is_null()), NULL_TEXT, empty).combine_chunks()
 
 
 @functools.lru_cache(maxsize=2)

@@ -17,6 +17,7 @@ CARD_FILE = "tokenizer.json"
 SAMPLE_TEXTS = 1000  # texts a card's figures are measured on
 
 Ids = npt.NDArray[np.int32]
+Joined = tuple[npt.NDArray[np.integer], npt.NDArray[np.int64]]  # ids of all texts in one array, and how many each has
 
 
 @config
@@ -44,9 +45,10 @@ class Tokenizer(ABC):
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """The ids of each text, without bos and eos."""
 
-    def encode_column(self, column: pa.LargeStringArray) -> list[Ids]:
-        """The same of a column without nulls, for tokenizers that can take its bytes as they lie."""
-        return self.encode(column.to_pylist())
+    def encode_column(self, column: pa.ChunkedArray, dtype: npt.DTypeLike) -> Joined:
+        """The same of a column without nulls, joined as `dtype`, which must hold every id. Of its own for tokenizers
+        that can take the column's bytes as they lie."""
+        return joined(self.encode(column.to_pylist()), dtype)
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
@@ -93,3 +95,10 @@ class Tokenizer(ABC):
         """Write the model, then the card: a folder with a card is complete."""
         folder.join(MODEL_FILE).write_bytes(self.model_bytes())
         folder.join(CARD_FILE).write_json(self.card(sample))
+
+
+def joined(documents: Sequence[npt.NDArray[np.integer]], dtype: npt.DTypeLike) -> Joined:
+    """Ids of each text as one array of `dtype` and lengths, without a Python object per token."""
+    lengths = np.fromiter(map(len, documents), dtype=np.int64, count=len(documents))
+    # Joined and narrowed in one pass over memory.
+    return np.concatenate([np.zeros(0, dtype=dtype), *documents], dtype=dtype, casting="unsafe"), lengths

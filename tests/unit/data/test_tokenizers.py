@@ -4,11 +4,12 @@ import functools
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
+from rnnlm.data.tokenizers import Tokenizer, load_tokenizer, sentencepiece
 from rnnlm.data.tokenizers.bytes import BytesConfig
 from rnnlm.data.tokenizers.chars import CharsConfig, CharsTokenizer
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
@@ -55,6 +56,37 @@ def test_many_texts_are_encoded_as_each_alone(kind, texts):
     together = trained(kind).encode(texts)
     assert [ids.tolist() for ids in together] == [trained(kind).encode([text])[0].tolist() for text in texts]
     assert all(ids.dtype == np.int32 for ids in together)
+
+
+@pytest.mark.parametrize("kind", [*LOSSLESS, "words", "chars"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+@given(chunks=st.lists(st.lists(st.one_of(st.text(), st.sampled_from(TEXTS)))))
+def test_a_column_is_encoded_as_its_texts(kind, dtype, chunks):
+    tokenizer = trained(kind)
+    column = pa.chunked_array(chunks, pa.large_string())
+    flat, lengths = tokenizer.encode_column(column, dtype)
+    expected = tokenizer.encode([text for chunk in chunks for text in chunk])
+    assert flat.dtype == dtype
+    assert lengths.tolist() == list(map(len, expected))
+    assert flat.tolist() == [token for ids in expected for token in ids.tolist()]
+
+
+@pytest.mark.parametrize("problem", [None, AttributeError, TypeError, "other ids"])
+def test_sentencepiece_is_asked_directly_only_if_it_answers_as_the_package_does(problem, monkeypatch):
+    def ask(processor, texts):
+        if isinstance(problem, str):
+            return [np.zeros(1, dtype=np.int32) for _ in texts]
+        raise problem
+
+    if problem is not None:
+        monkeypatch.setattr(sentencepiece, "_ask_binding", ask)
+    tokenizer = sentencepiece.SentencePieceTokenizer(trained("unigram").model_bytes())
+    texts = [*TEXTS, ""] * (1 + sentencepiece.JOINED_TEXTS // len(TEXTS))  # more than are joined at a time
+    flat, lengths = tokenizer.encode_column(pa.chunked_array([texts], pa.large_string()), np.uint16)
+    expected = tokenizer.encode(texts)
+    assert tokenizer._direct == (problem is None)
+    assert lengths.tolist() == list(map(len, expected))
+    assert np.array_equal(flat, np.concatenate(expected))
 
 
 @pytest.mark.parametrize("kind", ["bpe", "words", "chars", "bytes"])
