@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-summaries check format test test-all test-faults bench bench-peers bench-check clean
+.PHONY: help setup demo demo-summaries check format test test-all test-gpu test-faults bench bench-peers bench-check clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +57,10 @@ test: setup  ## The tests that gate every change (twelve minutes)
 
 test-all: setup  ## Every test, the slow ones too
 	$(RUN) -m pytest -m "not faults"
+
+test-gpu: setup  ## The tests that need a GPU or triton; what can be checked without a GPU is
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,gpu]'
+	$(RUN) -m pytest tests/gpu
 
 test-faults: setup  ## 200 random kills of workers, drivers and nodes under a score run (half an hour)
 	$(RUN) -m pytest -m faults -s tests/faults

@@ -1,6 +1,6 @@
 """Scoring rate, in float32 and int8, against a plain padded script and against the machine's limit.
 
-    python -m benchmarks.bench_score [--size small|big] [--rounds 5] [--kernels native|torch]
+    python -m benchmarks.bench_score [--size small|big] [--rounds 5] [--kernels avx512|native|torch]
 
 All sides score the same rows with the same weights, in turn, on one thread; CPU time. In float32 log-probabilities must
 agree to 1e-3 nats with those of the script before anything is timed; in int8 the change of perplexity is printed. The
@@ -13,6 +13,7 @@ as measured once on another machine, times the rate of a large float32 product h
 """
 
 import argparse
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -28,7 +29,6 @@ from rnnlm.inference.packed import PackedRunner
 from rnnlm.inference.precision import Products
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.prepared import PreparedWeights
-from rnnlm.nn.products import linear
 
 SIZES = {"small": (8192, 256, 512), "big": (16384, 512, 1024)}  # vocabulary, embedding, hidden; two layers
 PRECISIONS = ("float32", "int8")
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=512)
-    parser.add_argument("--kernels", choices=["native", "torch"], default=None)
+    parser.add_argument("--kernels", choices=["avx512", "native", "torch"], default=None)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(1)
@@ -135,15 +135,16 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def product_rate(weights: PreparedWeights) -> float:
-    """Operations a second (two a multiplication) of a large product, the best of five; in float32 by MKL too."""
+    """Operations a second (two a multiplication) of a large product, the best of five by whoever is fastest: ours,
+    oneDNN or, in float32, MKL."""
     left, right = torch.randn(512, 1024), torch.nn.Parameter(torch.randn(4096, 1024))
-    weight = weights.of(right)
     products: list[Callable[[], object]] = []
-    if weight is not None:
-        operand = weight.operand(left)
-        products.append(lambda: weight.unscaled(operand))
+    for ours in (weights, PreparedWeights(weights.precision, left.device, products=False)):
+        weight = ours.of(right)
+        if weight is not None:
+            products.append(functools.partial(weight.unscaled, weight.operand(left)))
     if weights.precision == "float32":
-        products += [lambda: linear(left, right), lambda: F.linear(left, right)]
+        products.append(lambda: F.linear(left, right))
     seconds = []
     for product in products:
         product()

@@ -28,6 +28,7 @@ Features = Float[Tensor, "*positions D"]  # B T D, B D or N D: what treats each 
 PackedInputs = Float[Tensor, "N D"]
 PaddedInputs = Float[Tensor, "B T D"]
 Projected = Float[Tensor, "N G"]  # G: what a cell needs of an input, all gates side by side
+ProjectedTable = Float[Tensor, "V G"]
 ProjectedStep = Float[Tensor, "B G"]
 Parts = tuple[Tensor, ...]  # the same, not yet laid side by side: for one step B x size, for sequences B x T x size
 ProjectedSequence = Float[Tensor, "B T G"]
@@ -86,6 +87,7 @@ __all__ = [
     "Projected",
     "ProjectedSequence",
     "ProjectedStep",
+    "ProjectedTable",
     "Scales",
     "State",
     "StepInputs",

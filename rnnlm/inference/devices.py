@@ -3,8 +3,11 @@
 import functools
 import platform
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rnnlm.bulk.work import Device
 from rnnlm.checkpoint import Checkpoint
@@ -25,6 +28,26 @@ def put_on_device(checkpoint: Checkpoint, device: Device) -> str:
     chosen = "cuda" if has_gpu and device != "cpu" else "cpu"
     checkpoint.model.to(chosen)
     return torch.cuda.get_device_name() if chosen == "cuda" else cpu_name()
+
+
+class OnItsWay:
+    """A tensor's numbers on their way to this process. A GPU copies them when it comes to it, and can be given more
+    work meanwhile."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._here = tensor
+        self._arrived: torch.cuda.Event | None = None
+        if tensor.device.type == "cuda":
+            self._here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._here.copy_(tensor, non_blocking=True)
+            self._arrived = torch.cuda.current_stream(tensor.device).record_event()
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """The numbers; waits for them."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        result: npt.NDArray[Any] = self._here.numpy()
+        return result
 
 
 def release_cached_memory() -> None:

@@ -18,10 +18,11 @@ from torch import nn
 
 from rnnlm.config import config
 from rnnlm.errors import EnvironmentFailure
-from rnnlm.native.library import library
+from rnnlm.native.library import has_products, kind, library
 from rnnlm.nn.prepared import HAS_INT8, Precision, PreparedWeights
 
-Kernels = Literal["native", "torch"]
+Kernels = Literal["avx512", "native", "torch"]
+"""By what: rnnlm's own kernels with its own products; its own kernels with oneDNN's products; torch's operations."""
 
 TOLERANCE = 0.001  # relative change of perplexity
 SAMPLE_ROWS = 1024
@@ -51,7 +52,7 @@ class Products:
     precision: Precision = "float32"
     "Precision of matrix products; states, nonlinearities and sums are in float32."
     kernels: Kernels | None = None
-    "Whether rnnlm's own kernels or torch's operations do what is no product; null takes what can be had."
+    "Whether rnnlm's own products and kernels are used, kernels alone, or torch's operations; null takes what there is."
     trial: Trial | None = None
     "The trial by which the precision was chosen, if it was."
 
@@ -62,18 +63,28 @@ class Products:
 
     def settled(self, threads: int) -> "Products":
         """With `kernels` as they are on this machine, unless they were given. They have one thread."""
-        found: Kernels = "native" if threads == 1 and library() is not None else "torch"
+        found = kind(self.precision) if threads == 1 else "torch"
         return Products(precision=self.precision, kernels=self.kernels or found, trial=self.trial)
 
     def prepare(self, device: torch.device) -> PreparedWeights:
         """Ready to prepare a model's weights. Raises EnvironmentFailure if this machine cannot do it as it was settled
         on another, ConfigError if the device does not have the precision."""
-        if self.kernels == "native" and device.type == "cpu" and library() is None:
+        compiled = self.kernels in ("avx512", "native")
+        if compiled and device.type == "cpu" and library() is None:
             raise EnvironmentFailure(
                 "this run's kernels were compiled where it began, and here they cannot be",
                 todo="install a C compiler (cc) on every machine, or begin anew with RNNLM_NATIVE=0",
             )
-        return PreparedWeights(self.precision, device, native=self.kernels != "torch")
+        if self.kernels == "avx512" and device.type == "cpu" and not has_products(self.precision):
+            raise EnvironmentFailure(
+                f"this run's products in {self.precision} need AVX-512, which the machine has where it began, and this "
+                "one has not",
+                todo="use machines of one kind, or begin anew with RNNLM_NATIVE=0",
+            )
+        allowed = self.kernels is None
+        return PreparedWeights(
+            self.precision, device, native=allowed or compiled, products=allowed or self.kernels == "avx512"
+        )
 
 
 Score = Callable[[Products], tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]]

@@ -11,19 +11,23 @@ Natural logarithms, summed in float64. The result of a row does not depend on th
 float32 products of another shape, 1e-4 nats a row).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from rnnlm.checkpoint import Checkpoint
+from rnnlm.inference.devices import OnItsWay
 from rnnlm.inference.packed import Chunk, Ids, PackedRunner, Report, ignore
 from rnnlm.inference.precision import Products
 from rnnlm.inference.stream.cache import Cache, CacheConfig, NoCacheConfig
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.types import PackedLogprobs
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -65,19 +69,43 @@ class Scorer:
         flat = np.zeros(flat_starts[-1] if keep_tokens else 0, dtype=np.float32)
         scored = 0
         with torch.inference_mode(), self._weights.active():
-            for block in self._runner.blocks(documents):
-                caches = {row: self._cache.open() for row in block.rows.tolist()}
-                for chunk in self._runner.run(documents, block):
-                    found = self._model.softmax.logprobs(chunk.hidden, chunk.targets)
-                    values = _with_caches(caches, chunk, found).cpu().numpy()
-                    # bincount adds in order, in float64: the same sum every time.
-                    logprob += np.bincount(chunk.rows, weights=values, minlength=len(documents))
-                    if keep_tokens:
-                        flat[flat_starts[chunk.rows] + chunk.times] = values
-                    scored += len(values)
-                    report(scored / int(flat_starts[-1]))
+            parts = self._parts(documents)
+            # A GPU has its next part to do before this process waits for the last one's numbers.
+            for part in one_ahead(parts) if self._model.device.type == "cuda" else parts:
+                values = part.logprobs.numpy()
+                # bincount adds in order, in float64: the same sum every time.
+                logprob += np.bincount(part.rows, weights=values, minlength=len(documents))
+                if keep_tokens:
+                    flat[flat_starts[part.rows] + part.times] = values
+                scored += len(values)
+                report(scored / int(flat_starts[-1]))
         tokens = np.split(flat, flat_starts[1:])[:-1] if keep_tokens else None
         return Scores(logprob, lengths.astype(np.int32), tokens)
+
+    def _parts(self, documents: Sequence[Ids]) -> Iterator["_Part"]:
+        for block in self._runner.blocks(documents):
+            caches = {row: self._cache.open() for row in block.rows.tolist()}
+            for chunk in self._runner.run(documents, block):
+                found = self._model.softmax.logprobs(chunk.hidden, chunk.targets)
+                yield _Part(chunk.rows, chunk.times, OnItsWay(_with_caches(caches, chunk, found)))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Row and time of some positions, and their log-probabilities."""
+
+    rows: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    logprobs: OnItsWay
+
+
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each given when the one behind it has been made."""
+    for before in items:
+        for item in items:
+            yield before
+            before = item
+        yield before
 
 
 def _with_caches(caches: Mapping[int, Cache | None], chunk: Chunk, logprobs: PackedLogprobs) -> PackedLogprobs:

@@ -27,6 +27,7 @@ from rnnlm.inference.score import Scorer, Scores
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
 from rnnlm.inference.tokenize_work import EMPTY_SOURCE
 from rnnlm.inference.translate import Translator
+from rnnlm.memory import give_back_freed_memory
 from rnnlm.ngram import load_ngram
 from rnnlm.nn.translation_model import TranslationModel
 
@@ -144,7 +145,10 @@ class ScoreWork(WorkConfig):
     def build(self, device: Device) -> "ScoreProcessor":
         torch.set_num_threads(self.threads)
         checkpoints, hardware = self._load(device)
-        return ScoreProcessor(self, self._scorer(checkpoints, self.products), hardware)
+        scorer = self._scorer(checkpoints, self.products)
+        Rows(["a"], ["a"], [None]).scores(scorer)  # the weights are laid out for products now, and then no more
+        give_back_freed_memory()
+        return ScoreProcessor(self, scorer, hardware)
 
     def _load(self, device: Device) -> tuple[list[Checkpoint], str]:
         """All models, in their place, and the name of what computes."""

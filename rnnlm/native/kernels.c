@@ -38,9 +38,9 @@ static inline float sigmoid(float x) { return 1.0f / (1.0f + exp2_of(-LOG2_E * x
 static inline float tanh_of(float x) { return 2.0f / (1.0f + exp2_of(-2.0f * LOG2_E * x)) - 1.0f; }
 
 /* Each row of x (n rows of d, `stride` apart) as bytes round(127 x / m) + 128, m the row's largest size; scale = factor
-   * m / 127. A row that is not finite gets a scale that is not a number. */
-void quantise(const float *restrict x, int64_t n, int64_t d, int64_t stride, float factor, uint8_t *restrict q,
-              float *restrict scale) {
+   * m / 127. A row that is not finite gets a scale that is not a number. Rows of bytes are `width` apart. */
+void quantise(const float *restrict x, int64_t n, int64_t d, int64_t stride, float factor, int64_t width,
+              uint8_t *restrict q, float *restrict scale) {
     for (int64_t i = 0; i < n; i++) {
         const float *row = x + i * stride;
         float most = 1e-30f, probe = 0.0f;
@@ -51,7 +51,7 @@ void quantise(const float *restrict x, int64_t n, int64_t d, int64_t stride, flo
             probe += row[j] * 0.0f; /* a maximum loses what is not a number; this does not */
         }
         float inverse = 127.0f / most;
-        uint8_t *out = q + i * d;
+        uint8_t *out = q + i * width;
 #pragma omp simd
         for (int64_t j = 0; j < d; j++) out[j] = (uint8_t)(int32_t)(row[j] * inverse + 128.5f);
         scale[i] = factor * most / 127.0f + probe;

@@ -17,13 +17,16 @@ class LogSums(NamedTuple):
     found: Tensor
 
 
-def quantise(inputs: Tensor, factor: float) -> tuple[Tensor, Tensor]:
-    """Rows (N x D) as unsigned bytes around 128, and their scales (N x 1) times `factor`."""
+def quantise(inputs: Tensor, factor: float, width: int | None = None) -> tuple[Tensor, Tensor]:
+    """Rows (N x D) as unsigned bytes around 128, and their scales (N x 1) times `factor`. With a `width` above D, rows
+    have so many bytes, the last of which mean nothing."""
     inputs = inputs if inputs.stride(1) == 1 else inputs.contiguous()
     rows, size = inputs.shape
-    values = torch.empty(rows, size, dtype=torch.uint8)
+    values = torch.empty(rows, width or size, dtype=torch.uint8)
     scale = torch.empty(rows, 1)
-    _kernels().quantise(inputs.data_ptr(), rows, size, inputs.stride(0), factor, values.data_ptr(), scale.data_ptr())
+    _kernels().quantise(
+        inputs.data_ptr(), rows, size, inputs.stride(0), factor, values.shape[1], values.data_ptr(), scale.data_ptr()
+    )
     return values, scale
 
 

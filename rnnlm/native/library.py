@@ -1,4 +1,4 @@
-"""kernels.c, compiled for this very processor when first asked for, and kept in the user's cache.
+"""The C sources, compiled for this very processor when first asked for, and kept in the user's cache.
 
 A C compiler takes a second for it, torch.compile half a minute for the same, and its code is slower. Where there is no
 compiler, or RNNLM_NATIVE=0 is set, torch's operations do the work: equal up to the last digits, so a run's identity
@@ -14,17 +14,23 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Literal
 
-SOURCE = Path(__file__).with_name("kernels.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("kernels.c", "products.c"))
 FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 SWITCH = "RNNLM_NATIVE"
 COMPILE_SECONDS = 120.0
 _POINTER, _INT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 SIGNATURES = {
-    "quantise": [_POINTER, _INT, _INT, _INT, _FLOAT, _POINTER, _POINTER],
+    "quantise": [_POINTER, _INT, _INT, _INT, _FLOAT, _INT, _POINTER, _POINTER],
     "rescale": [_POINTER, _POINTER, _POINTER, _INT, _INT, _INT],
     "lstm_gates": [_POINTER, _POINTER, _INT, _INT, _INT, _POINTER, _POINTER],
     "log_sum_exp": [_POINTER, _POINTER, _POINTER, _INT, _INT, _POINTER, _INT, _POINTER, _POINTER, _POINTER],
+}
+PRODUCTS = {  # of products.c, where the processor has what they need
+    "product": [_POINTER, _INT, _INT, _POINTER, _INT, _POINTER],
+    "lstm_packed": [_POINTER, _POINTER, _INT, _INT, *[_POINTER] * 7],
+    "log_sum_exp_product": [_POINTER, _INT, _INT, *[_POINTER] * 4],
 }
 
 
@@ -38,27 +44,36 @@ def library() -> ctypes.CDLL | None:
         loaded = ctypes.CDLL(str(_compiled(compiler)))
     except (OSError, subprocess.SubprocessError):
         return None
-    for name, types in SIGNATURES.items():
+    loaded.products.argtypes, loaded.products.restype = [], _INT
+    for name, types in (SIGNATURES | PRODUCTS if loaded.products() else SIGNATURES).items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = types, None
     return loaded
 
 
-def kind() -> str:
-    """`native` if the kernels can be had, else `torch`."""
-    return "torch" if library() is None else "native"
+def has_products(precision: str) -> bool:
+    """Whether there are products of our own in a precision."""
+    found, level = library(), {"float32": 1, "int8": 2}.get(precision)
+    return found is not None and level is not None and found.products() >= level
+
+
+def kind(precision: str) -> Literal["avx512", "native", "torch"]:
+    """What computes here, with products in a precision: our own products and kernels, our kernels alone, or torch."""
+    if library() is None:
+        return "torch"
+    return "avx512" if has_products(precision) else "native"
 
 
 def _compiled(compiler: str) -> Path:
     """The shared library, compiled unless it is in the cache. Raises OSError or SubprocessError."""
     version = _run([compiler, "--version"])
-    parts = (SOURCE.read_bytes(), version, " ".join(FLAGS).encode(), _processor())
+    parts = (*(source.read_bytes() for source in SOURCES), version, " ".join(FLAGS).encode(), _processor())
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
     target = _cache() / f"kernels-{key}.so"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             made = Path(folder) / target.name
-            _run([compiler, *FLAGS, "-o", str(made), str(SOURCE), "-lm"])
+            _run([compiler, *FLAGS, "-o", str(made), *map(str, SOURCES), "-lm"])
             made.replace(target)  # whole or not at all, whoever else is at it
     return target
 

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from rnnlm.nn.dropout import Dropout, drop_words
 from rnnlm.nn.embedding import OneHot
+from rnnlm.nn.packing import Packing
 from rnnlm.nn.softmax.base import Softmax
 from rnnlm.nn.stack import Stack
-from rnnlm.types import LayerOutputs, PackedTokens, Projected, State, StepLogits, StepTokens, TokenIds
+from rnnlm.types import LayerOutputs, PackedHidden, PackedTokens, Projected, State, StepLogits, StepTokens, TokenIds
 
 
 class LanguageModel(nn.Module):
@@ -75,6 +76,17 @@ class LanguageModel(nn.Module):
         if isinstance(self.embedding, OneHot):
             return self.stack.project_one_hot(tokens, self._weight.new_ones(len(tokens)))
         return self.stack.project(self.embedding(tokens))
+
+    @property
+    def prefers_inputs(self) -> bool:
+        """Whether `run_packed` beats `stack.advance_packed` of projected tokens that were looked up."""
+        return self.stack.prefers_inputs and not isinstance(self.embedding, OneHot)
+
+    def run_packed(self, tokens: PackedTokens, packing: Packing, state: State) -> tuple[PackedHidden, State]:
+        """The stack's outputs for rows of unequal length; no dropout."""
+        if isinstance(self.embedding, OneHot):
+            return self.stack.advance_packed(self.project_tokens(tokens), packing, state)
+        return self.stack.run_packed(self.embedding(tokens), packing, state)
 
     @property
     def _weight(self) -> Tensor:

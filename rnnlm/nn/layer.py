@@ -4,7 +4,8 @@ attention, feed-forward networks and what wraps other layers.
 A layer that reads from left to right splits into a part that looks at one position alone and can be done for all at
 once (`project`), and a step of time that looks at the state (`advance`). The slow truth is `step` =
 `advance(project(...))`, repeated; a layer overrides `forward` (rows of equal length) and `advance_packed` (rows of
-unequal length, without padding) where there is a faster way, and the contract tests hold all of them equal. A layer
+unequal length, without padding) where there is a faster way, and the contract tests hold all of them equal. Where the
+fastest way begins with the inputs themselves, a layer overrides `run_packed` and says so (`prefers_inputs`). A layer
 that `sees_future` (a backward direction, say) has no steps and no state: it only reads whole sequences. A language
 model refuses it, a tagger wants it.
 """
@@ -31,6 +32,7 @@ from rnnlm.types import (
     Projected,
     ProjectedSequence,
     ProjectedStep,
+    ProjectedTable,
     State,
     StepInputs,
     StepOutputs,
@@ -182,6 +184,21 @@ class Layer(nn.Module):
         if ended:
             state = tuple(torch.cat(parts) for parts in zip(state, *reversed(ended), strict=True))
         return outputs, state
+
+    def advance_looked_up(
+        self, table: ProjectedTable, places: PackedTokens, packing: Packing, state: State
+    ) -> tuple[PackedHidden, State]:
+        """The same, position n having row `places[n]` of a table of projected inputs."""
+        return self.advance_packed(table.index_select(0, places), packing, state)
+
+    @property
+    def prefers_inputs(self) -> bool:
+        """Whether `run_packed` beats `advance_packed` of projections that were looked up, where the weights are now."""
+        return False
+
+    def run_packed(self, inputs: PackedInputs, packing: Packing, state: State) -> tuple[PackedHidden, State]:
+        """The same from the inputs."""
+        return self.advance_packed(self.project(inputs), packing, state)
 
     def read(self, inputs: LayerInputs, lengths: Lengths) -> LayerOutputs:  # noqa: ARG002 - what comes later changes nothing
         """Whole sequences, padded on the right; outputs behind a row's length mean nothing."""

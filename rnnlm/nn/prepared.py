@@ -11,6 +11,9 @@ int8      each output's weights share a scale, each row of inputs has its own, f
 
 bfloat16, float16   inputs and weights rounded, sums in float32 where the hardware keeps them
 
+Where the processor has AVX-512 and torch one thread, products in float32 and int8 are our own (`native/products.c`),
+and what follows a product is done with it: the step of an LSTM, the log-normaliser. Elsewhere oneDNN does them.
+
 Biases, states, nonlinearities and sums of probabilities stay in float32 throughout.
 """
 
@@ -26,18 +29,39 @@ from torch import Tensor, nn
 
 from rnnlm.errors import ConfigError
 from rnnlm.native import kernels
-from rnnlm.native.library import library
+from rnnlm.native.library import has_products, library
+from rnnlm.native.products import LEAST_SCALE, LEVELS, ZERO, Panels, Rows
 
 Precision = Literal["float32", "int8", "bfloat16", "float16"]
 Made = TypeVar("Made")
 
 LEAST_WORK = 2_000_000  # multiplications of a product, below which MKL's shorter way to the arithmetic wins
 ROWS_HINT = 256  # of a typical product; oneDNN chooses a layout for it
-LEVELS = 127  # of int8 on each side of 0
-LEAST_SCALE = 1e-30  # of a row of zeros
-ZERO = 128  # what stands for 0 in the unsigned bytes that the hardware wants on one side
+FINE_ROWS, COARSE_ROWS = 128, 512  # products of up to so many rows come in multiples of 8, of 16, and above of 64
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 HAS_INT8 = torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qlinear_pointwise")
+
+
+def rounded_up(rows: int) -> int:
+    """The number of rows that a product of `rows` rows is done with.
+
+    oneDNN compiles code of its own, 0.2 MB, for every number of rows it meets with a weight, and keeps it. Rows of
+    unequal length give hundreds of numbers; rounded up they are a few dozen, for some rows that nobody reads.
+    """
+    step = 8 if rows <= FINE_ROWS else 16 if rows <= COARSE_ROWS else 64
+    return -(-rows // step) * step
+
+
+def with_rows(tensor: Tensor, rows: int) -> Tensor:
+    """`tensor` (N x D) with anything at all in further rows: what lies behind it in memory, or else in a copy."""
+    if len(tensor) == rows:
+        return tensor
+    end = tensor.storage_offset() + (rows - 1) * tensor.stride(0) + tensor.shape[1]
+    if tensor.stride(1) == 1 and end * tensor.element_size() <= tensor.untyped_storage().nbytes():
+        return tensor.as_strided((rows, tensor.shape[1]), tensor.stride())
+    longer = tensor.new_empty(rows, tensor.shape[1])
+    longer[: len(tensor)] = tensor
+    return longer
 
 
 class Quantised(NamedTuple):
@@ -78,12 +102,15 @@ class FloatWeight(PreparedWeight):
         if operand.numel() * len(self.weight) < LEAST_WORK:
             small = F.linear(operand, self.weight, bias)
             return small if added is None else small.add_(added)
+        rows, count = len(operand), rounded_up(len(operand))
+        operand = with_rows(operand, count)
         result: Tensor
         if added is None:
             result = torch.ops.mkldnn._linear_pointwise(operand, self._ordered, bias, "none", [], "")
         else:
+            added = with_rows(added, count)
             result = torch.ops.mkldnn._linear_pointwise.binary(operand, added, self._ordered, bias, "add")
-        return result
+        return result[:rows]
 
 
 class HalfWeight(PreparedWeight):
@@ -140,8 +167,9 @@ class IntWeight(PreparedWeight):
     def unscaled(self, operand: Quantised) -> tuple[Tensor, Tensor | None]:
         if not len(operand.values):
             return operand.scale.new_empty(0, len(self.scale)), operand.scale
+        rows = len(operand.values)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            operand.values,
+            with_rows(operand.values, rounded_up(rows)),
             1.0,
             ZERO,
             self._ordered,
@@ -155,7 +183,21 @@ class IntWeight(PreparedWeight):
             [],
             "",
         )
-        return result, operand.scale
+        return result[:rows], operand.scale
+
+
+class PanelWeight(PreparedWeight):
+    """float32 or int8 in panels, for our own products."""
+
+    def __init__(self, panels: Panels) -> None:
+        self._panels = panels
+
+    def operand(self, inputs: Tensor, factor: float = 1.0) -> Rows:
+        return self._panels.rows(inputs, factor)
+
+    def product(self, operand: Rows, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
+        result = self._panels.times(operand, bias if added is None else added)
+        return result if added is None or bias is None else result.add_(bias)
 
 
 def _onednn_has(dtype: torch.dtype) -> bool:
@@ -167,15 +209,18 @@ def _onednn_has(dtype: torch.dtype) -> bool:
 class PreparedWeights:
     """The weights of a model as they were met in products of one precision. The model must not change any more."""
 
-    def __init__(self, precision: Precision, device: torch.device, *, native: bool = True) -> None:
-        """`native` allows our own kernels, if they can be had and torch has one thread. Raises ConfigError for a
-        precision that this device or this build of torch cannot give."""
-        if precision == "int8" and (device.type != "cpu" or not HAS_INT8):
+    def __init__(
+        self, precision: Precision, device: torch.device, *, native: bool = True, products: bool = True
+    ) -> None:
+        """`native` allows our own kernels, if they can be had and torch has one thread; `products` those of products.
+        Raises ConfigError for a precision that this device or this build of torch cannot give."""
+        # They have one thread, torch's operations as many as it is given.
+        self.native = native and device.type == "cpu" and torch.get_num_threads() == 1 and library() is not None
+        self.in_panels = self.native and products and has_products(precision)
+        if precision == "int8" and (device.type != "cpu" or not (HAS_INT8 or self.in_panels)):
             where = "a GPU" if device.type != "cpu" else "this build of torch, which lacks oneDNN"
             raise ConfigError(f"precision: int8 is not for {where}; take bfloat16 or float32")
         self.precision: Precision = precision
-        # They have one thread, torch's operations as many as it is given.
-        self.native = native and device.type == "cpu" and torch.get_num_threads() == 1 and library() is not None
         self._made: dict[int, tuple[Tensor, PreparedWeight]] = {}
         self._kept: dict[int, tuple[object, object]] = {}
 
@@ -200,11 +245,17 @@ class PreparedWeights:
     def prepare(self, weight: Tensor) -> PreparedWeight:
         """A fresh prepared form."""
         weight = weight.detach()
+        if self.in_panels:
+            return PanelWeight(self.panels(weight))
         if self.precision == "int8":
             return IntWeight(weight)
         if self.precision == "float32":
             return FloatWeight(weight)
         return HalfWeight(weight.to(getattr(torch, self.precision)))
+
+    def panels(self, weight: Tensor, *, gates: bool = False) -> Panels:
+        """A fresh packed form for our own products, where they are `in_panels`."""
+        return Panels(weight, in_bytes=self.precision == "int8", gates=gates)
 
     def keep(self, owner: object, make: Callable[[], Made]) -> Made:
         """What `make` gives for `owner`, made once and kept as long as this."""
@@ -217,7 +268,7 @@ class PreparedWeights:
         """Whether there is anything to prepare."""
         if weight.dtype != torch.float32:
             return False
-        return self.precision != "float32" or (HAS_ONEDNN and weight.device.type == "cpu")
+        return self.precision != "float32" or self.in_panels or (HAS_ONEDNN and weight.device.type == "cpu")
 
 
 _ACTIVE: ContextVar[PreparedWeights | None] = ContextVar("prepared", default=None)

@@ -18,6 +18,7 @@ from rnnlm.types import (
     Projected,
     ProjectedSequence,
     ProjectedStep,
+    ProjectedTable,
     State,
     StepOutputs,
 )
@@ -79,10 +80,23 @@ class Stack(Layer):
     def advance_packed(self, projected: Projected, packing: Packing, state: State) -> tuple[PackedHidden, State]:
         states = self.split_state(state)
         outputs, new_state = self._first.advance_packed(projected, packing, states[0])
-        for layer, layer_state in self._others(states):
-            outputs, layer_state = layer.advance_packed(layer.project(self.dropout(outputs)), packing, layer_state)
-            new_state += layer_state
-        return outputs, new_state
+        return self._packed_through_the_others(outputs, packing, new_state, states)
+
+    def advance_looked_up(
+        self, table: ProjectedTable, places: PackedTokens, packing: Packing, state: State
+    ) -> tuple[PackedHidden, State]:
+        states = self.split_state(state)
+        outputs, new_state = self._first.advance_looked_up(table, places, packing, states[0])
+        return self._packed_through_the_others(outputs, packing, new_state, states)
+
+    @property
+    def prefers_inputs(self) -> bool:
+        return self._first.prefers_inputs
+
+    def run_packed(self, inputs: PackedInputs, packing: Packing, state: State) -> tuple[PackedHidden, State]:
+        states = self.split_state(state)
+        outputs, new_state = self._first.run_packed(inputs, packing, states[0])
+        return self._packed_through_the_others(outputs, packing, new_state, states)
 
     def read(self, inputs: LayerInputs, lengths: Lengths) -> LayerOutputs:
         for index, layer in enumerate(self.cells()):
@@ -103,6 +117,15 @@ class Stack(Layer):
         """On from what the first layer gave."""
         for layer, layer_state in self._others(states):
             outputs, layer_state = layer(self.dropout(outputs), layer_state)
+            new_state += layer_state
+        return outputs, new_state
+
+    def _packed_through_the_others(
+        self, outputs: PackedInputs, packing: Packing, new_state: State, states: list[State]
+    ) -> tuple[PackedHidden, State]:
+        """The same for rows of unequal length."""
+        for layer, layer_state in self._others(states):
+            outputs, layer_state = layer.run_packed(self.dropout(outputs), packing, layer_state)
             new_state += layer_state
         return outputs, new_state
 

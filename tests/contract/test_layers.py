@@ -120,7 +120,7 @@ def test_long_packed_rows_are_each_row_alone(layer):
     lengths = [150, 141, 128, 100, 64, 30, 1]
     inputs, state = inputs_of(len(lengths), 150), layer.initial_state(len(lengths))
     packing = Packing([sum(length > time for length in lengths) for time in range(150)])
-    outputs, final = layer.advance_packed(layer.project(packing.pack(inputs)), packing, state)
+    outputs, final = layer.run_packed(packing.pack(inputs), packing, state)
     padded = packing.pad(outputs)
     for row, length in enumerate(lengths):
         expected = layer(inputs[row : row + 1, :length], tuple(tensor[row : row + 1] for tensor in state))

@@ -21,7 +21,7 @@ def test_a_tried_precision_stays_with_the_run(made, tmp_path):
     assert "score: precision " in done.stderr
     report = json.loads((tmp_path / "out" / "_run" / "report.json").read_text())
     products = report["products"]
-    assert products["kernels"] == kind()
+    assert products["kernels"] == kind(products["precision"])
     assert (
         json.loads(pq.read_metadata(next((tmp_path / "out" / "data").iterdir())).metadata[b"rnnlm.products"])
         == products

@@ -49,7 +49,8 @@ class Listed:
 
 def _config_classes():
     modules = [jobs.schemas]
-    modules += [importlib.import_module(m.name) for m in pkgutil.walk_packages(rnnlm.__path__, "rnnlm.")]
+    names = [module.name for module in pkgutil.walk_packages(rnnlm.__path__, "rnnlm.")]
+    modules += [importlib.import_module(name) for name in names if not name.endswith("_triton")]  # an extra, no configs
     found = {
         item
         for module in modules

@@ -4,6 +4,7 @@ A `DenseCell` mixes its last state through recurrent matrices U, so its steps fo
 decays element by element have no U; their steps can be computed in parallel.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -13,10 +14,23 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.rnn import PackedSequence
 
 from rnnlm.config import config
 from rnnlm.nn.layer import Layer, LayerConfig
-from rnnlm.types import LayerInputs, LayerOutputs, PackedScales, PackedTokens, Projected, ProjectedSequence, State
+from rnnlm.nn.packing import Packing
+from rnnlm.nn.prepared import active_weights
+from rnnlm.types import (
+    LayerInputs,
+    LayerOutputs,
+    PackedHidden,
+    PackedInputs,
+    PackedScales,
+    PackedTokens,
+    Projected,
+    ProjectedSequence,
+    State,
+)
 
 
 @config
@@ -87,7 +101,11 @@ class DenseCell(Cell):
 
 
 class FusedCell(DenseCell):
-    """A cell whose weights live in one of torch's own recurrent modules, which runs all steps in one kernel."""
+    """A cell whose weights live in one of torch's own recurrent modules, which runs all steps in one kernel.
+
+    On a GPU that kernel is cuDNN's. It reads packed rows too, in the layout of our `Packing`, and multiplies the inputs
+    itself. In bfloat16 and float16 all that it is given has that precision, biases and states too.
+    """
 
     most_one_hot = None
 
@@ -116,6 +134,35 @@ class FusedCell(DenseCell):
         constant = self.project(input_weight.new_zeros(1, self.input_size))
         return input_weight.index_select(1, tokens).t() * scales[:, None] + constant
 
+    @property
+    def prefers_inputs(self) -> bool:
+        return self.recurrent_weight().device.type == "cuda" and not self.fused.proj_size
+
+    def run_packed(self, inputs: PackedInputs, packing: Packing, state: State) -> tuple[PackedHidden, State]:
+        if not self.prefers_inputs:
+            return super().run_packed(inputs, packing, state)
+        module, precision = self._for_reading(), state[0].dtype
+        dtype = cast(Tensor, module.weight_hh_l0).dtype
+        states = [tensor.to(dtype).unsqueeze(0) for tensor in state]
+        packed = PackedSequence(inputs.to(dtype), torch.tensor(packing.alive))
+        with _tf32_as_in_products():
+            outputs, new_state = module(packed, states[0] if len(states) == 1 else tuple(states))
+        new_states = [new_state] if len(states) == 1 else new_state
+        return outputs.data.to(precision), tuple(tensor.squeeze(0).to(precision) for tensor in new_states)
+
+    def _for_reading(self) -> nn.RNNBase:
+        """torch's module in the precision of the prepared weights, if there are any."""
+        active = active_weights()
+        if active is None or active.precision == "float32":
+            return self.fused
+        dtype = getattr(torch, active.precision)
+
+        def make() -> nn.RNNBase:
+            with torch.inference_mode(mode=False), torch.no_grad():  # an ordinary module, which may lay out its weights
+                return copy.deepcopy(self.fused).to(dtype)
+
+        return active.keep(self, make)
+
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
         # torch keeps layers first in its states, we keep the batch first; there is one layer.
         states = [tensor.unsqueeze(0) for tensor in state]
@@ -125,3 +172,15 @@ class FusedCell(DenseCell):
             outputs, new_state = functional_call(self.fused, replaced, given) if replaced else self.fused(*given)
         new_states = [new_state] if len(states) == 1 else new_state
         return outputs, tuple(tensor.squeeze(0) for tensor in new_states)
+
+
+@contextmanager
+def _tf32_as_in_products() -> Iterator[None]:
+    """Within, cuDNN rounds float32 to TF32 only if torch's products do: by default it does, and they do not."""
+    flags = torch.backends.cudnn
+    before = flags.allow_tf32
+    flags.allow_tf32 = torch.backends.cuda.matmul.allow_tf32
+    try:
+        yield
+    finally:
+        flags.allow_tf32 = before

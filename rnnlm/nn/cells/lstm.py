@@ -28,13 +28,27 @@ from pydantic import Field
 from torch import nn
 
 from rnnlm.config import config
+from rnnlm.native.products import Panels
 from rnnlm.nn.activations import tanh
 from rnnlm.nn.cells.base import FusedCell, drawn
 from rnnlm.nn.cells.gated import GatedCell, GatedConfig, begin_gates, remember
 from rnnlm.nn.cells.lstm_bptt import LSTMSequence, pays_off
 from rnnlm.nn.layer import Layer
+from rnnlm.nn.packing import Packing
+from rnnlm.nn.prepared import active_weights
 from rnnlm.nn.products import linear, product_dtype
-from rnnlm.types import LayerInputs, LayerOutputs, PackedInputs, Projected, ProjectedStep, State, StepOutputs
+from rnnlm.types import (
+    LayerInputs,
+    LayerOutputs,
+    PackedHidden,
+    PackedInputs,
+    PackedTokens,
+    Projected,
+    ProjectedStep,
+    ProjectedTable,
+    State,
+    StepOutputs,
+)
 
 
 @config
@@ -78,7 +92,31 @@ class LSTM(FusedCell):
         input_weight, _, input_bias, recurrent_bias = self.weights()
         return linear(inputs, input_weight, input_bias + recurrent_bias)
 
+    def _panels(self) -> Panels | None:
+        """U for our own kernel of whole sequences, where there is one."""
+        active, weight = active_weights(), self.recurrent_weight()
+        if active is None or not (active.in_panels and active.gains(weight)) or self.fused.proj_size:
+            return None
+        return active.keep(self, lambda: active.panels(weight, gates=True))
+
+    def advance_packed(self, projected: Projected, packing: Packing, state: State) -> tuple[PackedHidden, State]:
+        panels = self._panels()
+        if panels is None:
+            return super().advance_packed(projected, packing, state)
+        return panels.lstm(packing.alive, projected, None, state)
+
+    def advance_looked_up(
+        self, table: ProjectedTable, places: PackedTokens, packing: Packing, state: State
+    ) -> tuple[PackedHidden, State]:
+        panels = self._panels()
+        if panels is None:
+            return super().advance_looked_up(table, places, packing, state)
+        return panels.lstm(packing.alive, table, places, state)
+
     def advance(self, projected: ProjectedStep, state: State) -> tuple[StepOutputs, State]:
+        panels = self._panels()
+        if panels is not None:
+            return panels.lstm([len(projected)], projected, None, state)
         hidden, cell = state
         gates = linear(hidden, self.recurrent_weight(), added=projected)
         hidden, cell = remember(gates, cell)

@@ -73,6 +73,16 @@ class Bypass(Layer):
         outputs, state = self.inner.advance_packed(inner, packing, state)
         return self.join(inputs, outputs), state
 
+    @property
+    def prefers_inputs(self) -> bool:
+        return self.inner.prefers_inputs
+
+    def run_packed(self, inputs: PackedInputs, packing: Packing, state: State) -> tuple[PackedHidden, State]:
+        if not self.prefers_inputs:
+            return super().run_packed(inputs, packing, state)
+        outputs, state = self.inner.run_packed(self.before(inputs), packing, state)
+        return self.join(inputs, outputs), state
+
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
         outputs, state = self.inner(self.before(inputs), state)
         return self.join(inputs, outputs), state

@@ -30,7 +30,7 @@ from rnnlm.nn.prepared import active_weights
 from rnnlm.nn.products import Linear, linear
 from rnnlm.nn.softmax.base import Softmax, SoftmaxConfig, SoftmaxLoss, fresh_matrix, log_frequencies
 from rnnlm.nn.softmax.fused import Kind, fused_loss, reading_table, target_logprobs
-from rnnlm.nn.softmax.log_normaliser import PreparedTable, Table
+from rnnlm.nn.softmax.log_normaliser import ReadingTable
 from rnnlm.types import PackedHidden, PackedLogprobs, PackedTargets, StepLogits, StepOutputs
 
 SMALLEST = 1000  # tokens in a vocabulary that is worth cutting: below, the head alone is as fast
@@ -127,11 +127,11 @@ class AdaptiveSoftmax(Softmax):
             biases[0] = torch.cat([self.bias[: lengths[0]], self.entry_bias])
         return [(torch.cat([rows[0], self.entries]), biases[0]), *zip(rows[1:], biases[1:], strict=True)]
 
-    def _reading_tables(self) -> list[Table | PreparedTable]:
+    def _reading_tables(self) -> list[ReadingTable]:
         """The same for `target_logprobs`: made once where weights are prepared."""
         active = active_weights()
 
-        def make() -> list[Table | PreparedTable]:
+        def make() -> list[ReadingTable]:
             return [reading_table(*table) for table in self._tables()]
 
         return make() if active is None else active.keep(self, make)

@@ -13,6 +13,8 @@ log-normaliser. Label smoothing by e replaces z_target by (1 - e) z_target + e m
 logit, that of the mean of W.
 """
 
+import functools
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,18 @@ from torch import Tensor
 from rnnlm.nn.prepared import active_weights
 from rnnlm.nn.products import product_dtype
 from rnnlm.nn.softmax.base import SoftmaxLoss
-from rnnlm.nn.softmax.log_normaliser import PreparedTable, Reading, Struck, Table, chunks, read, read_prepared
+from rnnlm.nn.softmax.log_normaliser import (
+    KernelTable,
+    PanelTable,
+    PreparedTable,
+    Reading,
+    ReadingTable,
+    Struck,
+    Table,
+    chunks,
+    read,
+    read_prepared,
+)
 
 
 @dataclass(frozen=True)
@@ -59,17 +72,39 @@ def fused_loss(
     return SoftmaxLoss(objective, nll)
 
 
-def reading_table(weight: Tensor, bias: Tensor | None) -> Table | PreparedTable:
-    """The output matrix (V x H) for `target_logprobs`: prepared, if weights are."""
+def reading_table(weight: Tensor, bias: Tensor | None) -> ReadingTable:
+    """The output matrix (V x H) for `target_logprobs`: prepared, if weights are; on a GPU for one kernel, where triton
+    can be had."""
     active = active_weights()
+    if has_kernel(weight):
+        from rnnlm.nn.softmax.log_normaliser_triton import TritonTable  # noqa: PLC0415 - other machines do not have it
+
+        if active is None:
+            return TritonTable(weight, bias, product_dtype(weight))
+        precision = getattr(torch, active.precision)
+        return active.keep(weight, lambda: TritonTable(weight, bias, precision))
     if active is None or not active.gains(weight):
         return Table(weight, bias, product_dtype(weight))
-    return active.keep(weight, lambda: PreparedTable(active, weight, bias))
+    kind = PanelTable if active.in_panels else PreparedTable
+    return active.keep(weight, lambda: kind(active, weight, bias))
 
 
-def target_logprobs(hidden: Tensor, table: Table | PreparedTable, targets: Tensor) -> Tensor:
+def has_kernel(weight: Tensor) -> bool:
+    """Whether a table where this one lies can be read by a kernel of ours."""
+    return weight.device.type == "cuda" and weight.dtype == torch.float32 and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def target_logprobs(hidden: Tensor, table: ReadingTable, targets: Tensor) -> Tensor:
     """log P(target) of each row under the exact softmax; no gradient."""
     hidden = hidden.to(table.sum_dtype)
+    if isinstance(table, KernelTable):
+        normaliser, logit = table.read(hidden, targets)
+        return (logit - normaliser).clamp_max_(0.0)
     result = hidden.new_empty(len(targets))
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         for part in chunks(len(targets)):

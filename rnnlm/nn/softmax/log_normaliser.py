@@ -15,6 +15,7 @@ Logits are in base 2 (the hidden states are scaled by log2(e)): torch's exp2 tak
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -94,6 +95,31 @@ class PreparedTable:
         """Of one tile, in base 2, in float32: z, s, b for z * s + b (n x tile, n x 1, tile)."""
         logits, scale = self._weights[tile.start].unscaled(operand)
         return logits, scale, None if self._bias is None else self._bias[tile]
+
+
+class KernelTable(ABC):
+    """A table that a kernel of the device reads whole, for any number of rows; for reading only."""
+
+    sum_dtype = torch.float32
+
+    @abstractmethod
+    def read(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What `read_prepared` gives, for hidden states in float32."""
+
+
+class PanelTable(KernelTable):
+    """In panels on a CPU: logits exist 64 at a time."""
+
+    def __init__(self, weights: PreparedWeights, weight: Tensor, bias: Tensor | None) -> None:
+        self._panels = weights.panels(weight)
+        self._bias = None if bias is None else bias.detach() * LOG2_E
+
+    def read(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        log_sum, found = self._panels.log_sum_exp(self._panels.rows(hidden, LOG2_E), self._bias, targets)
+        return log_sum.div_(LOG2_E), found.div_(LOG2_E)
+
+
+ReadingTable = Table | PreparedTable | KernelTable
 
 
 @dataclass(frozen=True)

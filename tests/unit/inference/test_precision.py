@@ -14,7 +14,7 @@ from rnnlm.inference import precision
 from rnnlm.inference.precision import TOLERANCE, Products, choose, fast_precisions, product_rate
 from rnnlm.inference.score import Scorer
 from rnnlm.inference.score_work import ScoreWork
-from rnnlm.native.library import library
+from rnnlm.native.library import has_products, kind, library
 from rnnlm.nn.cells.layer_norm_lstm import LayerNormLSTM
 from rnnlm.nn.layer import LayerConfig
 from rnnlm.nn.softmax.base import SoftmaxConfig
@@ -68,15 +68,18 @@ def logprobs(checkpoint, products, documents=None):
 
 
 @native_only
-def test_both_kernels_give_the_same_scores(checkpoint):
-    native, plain = (logprobs(checkpoint, Products(kernels=kernels)) for kernels in ("native", "torch"))
-    np.testing.assert_allclose(native, plain, rtol=0, atol=ROW_NATS)
+def test_all_kernels_give_the_same_scores(checkpoint):
+    plain = logprobs(checkpoint, Products(kernels="torch"))
+    for kernels in ("native", "avx512") if has_products("float32") else ("native",):
+        np.testing.assert_allclose(logprobs(checkpoint, Products(kernels=kernels)), plain, rtol=0, atol=ROW_NATS)
 
 
-@pytest.mark.parametrize("kernels", ["native", "torch"])
+@pytest.mark.parametrize("kernels", ["avx512", "native", "torch"])
 def test_int8_stays_within_its_gate(checkpoint, kernels):
     if kernels == "native" and library() is None:
         pytest.skip("no C compiler")
+    if kernels == "avx512" and not has_products("int8"):
+        pytest.skip("no C compiler, or no AVX-512")
     exact = logprobs(checkpoint, Products())
     rounded = logprobs(checkpoint, Products(precision="int8", kernels=kernels))
     tokens = sum(LENGTHS) + len(LENGTHS)
@@ -156,7 +159,7 @@ def test_a_work_tries_on_texts_and_remembers(lstm):
     found = work.choose_products(pa.table({"text": [*sentences(50), " ".join(WORDS * 30)]}))
     assert found.precision == "float32" or abs(found.trial.perplexity_change) <= TOLERANCE
     settled = found.settled(threads=1)
-    assert settled.kernels == ("native" if library() is not None else "torch")
+    assert settled.kernels == kind(settled.precision)
     assert found.settled(threads=2).kernels == "torch"
     identity = ScoreWork(checkpoint=str(lstm.location.path), products=settled).identity()
     assert identity["products"]["precision"] == found.precision

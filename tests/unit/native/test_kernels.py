@@ -102,7 +102,7 @@ def test_a_logit_that_is_no_number_spoils_its_row_alone():
 
 @pytest.mark.parametrize("environment", [{"RNNLM_NATIVE": "0"}, {"CC": "no-such-compiler"}, {"CC": "false"}])
 def test_without_a_compiler_torch_does_the_work(environment, tmp_path):
-    program = "from rnnlm.native.library import kind; print(kind())"
+    program = "from rnnlm.native.library import kind; print(kind('float32'))"
     paths = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", program], env={**paths, **environment}, capture_output=True, text=True, check=True
@@ -111,13 +111,13 @@ def test_without_a_compiler_torch_does_the_work(environment, tmp_path):
 
 
 def test_the_library_is_compiled_once_and_kept(tmp_path):
-    program = "from rnnlm.native.library import kind; print(kind())"
+    program = "from rnnlm.native.library import kind; print(kind('float32'))"
     environment = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)}
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
         )
-        assert done.stdout.strip() == "native"
+        assert done.stdout.strip() in {"native", "avx512"}
     files = list((tmp_path / "rnnlm").iterdir())
     assert [file.suffix for file in files] == [".so"]
     assert (tmp_path / "rnnlm").stat().st_mode & 0o077 == 0

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from rnnlm.errors import ConfigError
-from rnnlm.native.library import library
+from rnnlm.native.library import has_products, library
 from rnnlm.nn.prepared import LEAST_WORK, PreparedWeights
 from rnnlm.nn.products import Linear, linear
 
@@ -14,8 +14,15 @@ CPU = torch.device("cpu")
 ERRORS = {"float32": 1e-6, "int8": 0.02, "bfloat16": 0.01, "float16": 1e-3}
 
 every_precision = pytest.mark.parametrize("precision", ERRORS)
-both_kernels = pytest.mark.parametrize(
-    "native", [pytest.param(True, marks=pytest.mark.skipif(library() is None, reason="no C compiler")), False]
+no_compiler = pytest.mark.skipif(library() is None, reason="no C compiler")
+all_kernels = pytest.mark.parametrize(
+    "kernels",
+    [
+        pytest.param({}, marks=pytest.mark.skipif(not has_products("int8"), reason="no C compiler, or no AVX-512")),
+        pytest.param({"products": False}, marks=no_compiler),
+        {"native": False},
+    ],
+    ids=["avx512", "native", "torch"],
 )
 
 
@@ -24,17 +31,17 @@ def example(rows=300, inputs=64, outputs=128):
 
 
 @every_precision
-@both_kernels
+@all_kernels
 @pytest.mark.parametrize("rows", [1, 3, 300])
 @pytest.mark.parametrize("extra", ["nothing", "bias", "added", "both"])
-def test_a_product_is_that_of_float64(precision, native, rows, extra):
+def test_a_product_is_that_of_float64(precision, kernels, rows, extra):
     values, weight = example(rows)
     bias = torch.randn(128) if extra in {"bias", "both"} else None
     added = torch.randn(rows, 128) if extra in {"added", "both"} else None
     expected = values.double() @ weight.double().t()
     expected += (0.0 if bias is None else bias) + (0.0 if added is None else added)
     kept = None if added is None else added.clone()
-    with torch.inference_mode(), PreparedWeights(precision, CPU, native=native).active():
+    with torch.inference_mode(), PreparedWeights(precision, CPU, **kernels).active():
         found = linear(values, weight, bias, added)
         in_three = linear(values.unsqueeze(1), weight, bias, None if added is None else added.unsqueeze(1))
     assert found.dtype == torch.float32
@@ -55,39 +62,40 @@ def test_a_large_product_with_the_ordered_weight(precision):
     torch.testing.assert_close(with_added, plain + added, rtol=0, atol=1e-5)
 
 
-@both_kernels
-def test_an_int8_row_has_the_same_bits_alone_and_among_others(native):
+@all_kernels
+def test_an_int8_row_has_the_same_bits_alone_and_among_others(kernels):
     values, weight = example()
     values[7] *= 1000.0
-    with torch.inference_mode(), PreparedWeights("int8", CPU, native=native).active():
+    with torch.inference_mode(), PreparedWeights("int8", CPU, **kernels).active():
         together = linear(values, weight)
         for row in (0, 7, 299):
             assert linear(values[row : row + 1], weight)[0].equal(together[row])
 
 
 @every_precision
-@both_kernels
-def test_a_row_that_is_no_number_stays_one_and_harms_no_other(precision, native):
+@all_kernels
+def test_a_row_that_is_no_number_stays_one_and_harms_no_other(precision, kernels):
     values, weight = example()
     clean = values.clone()
     values[5, 3], values[9, 0] = float("nan"), float("inf")
-    with torch.inference_mode(), PreparedWeights(precision, CPU, native=native).active():
+    with torch.inference_mode(), PreparedWeights(precision, CPU, **kernels).active():
         found, expected = linear(values, weight), linear(clean, weight)
     assert not found[[5, 9]].isfinite().all(1).any()
     others = [row for row in range(300) if row not in {5, 9}]
     torch.testing.assert_close(found[others], expected[others], rtol=0, atol=1e-6)
 
 
-def test_both_kernels_round_alike():
+def test_all_kernels_round_alike():
     if library() is None:
         pytest.skip("no C compiler")
     values, weight = example()
     with torch.inference_mode():
         found = []
-        for native in (True, False):
-            with PreparedWeights("int8", CPU, native=native).active():
+        for kernels in ({}, {"products": False}, {"native": False}):
+            with PreparedWeights("int8", CPU, **kernels).active():
                 found.append(linear(values, weight))
-    torch.testing.assert_close(*found, rtol=0, atol=ERRORS["int8"])
+    for other in found[1:]:
+        torch.testing.assert_close(found[0], other, rtol=0, atol=ERRORS["int8"])
 
 
 def test_weights_are_prepared_once_and_only_parameters():
