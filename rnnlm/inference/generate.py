@@ -46,7 +46,7 @@ class LanguageModelStepper:
         state: State,
         context: Context,  # noqa: ARG002 - all that was read is in the state
     ) -> tuple[StepLogits, State]:
-        hidden, state = self._model.stack.advance(self._runner.project(tokens), state)
+        hidden, state = self._runner.step(tokens, state)
         return self._model.softmax.logits(hidden), state
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.packing import Packing
-from rnnlm.types import PackedHidden, PackedTokens, Projected, State
+from rnnlm.types import PackedHidden, PackedTokens, Projected, State, StepOutputs, StepTokens
 
 BLOCK_ROWS = 384  # rows of one product; fewer leave the processor idle at the ends of long rows, more gain nothing
 CHUNK_POSITIONS = 768  # positions held at a time; bounds memory
@@ -74,6 +74,12 @@ class PackedRunner:
     def project(self, tokens: PackedTokens) -> Projected:
         """What the first layer makes of tokens alone."""
         return self.model.project_tokens(tokens) if self._table is None else self._table.index_select(0, tokens)
+
+    def step(self, tokens: StepTokens, state: State) -> tuple[StepOutputs, State]:
+        """One step of time for B rows: the top layer's hidden states, and the state."""
+        if self._table is None:
+            return self.model.stack.advance(self.project(tokens), state)
+        return self.model.stack.advance_looked_up(self._table, tokens, Packing([len(tokens)]), state)
 
     def blocks(self, documents: Sequence[Ids]) -> Iterator[Block]:
         """Cut documents into blocks; the plan depends on their lengths and the device, and nothing else."""

@@ -32,6 +32,7 @@ typedef struct {
     const void *inputs;     /* n x depth, float or bytes; of bytes, depth is a multiple of 4 */
     int64_t stride;         /* from row to row, in elements */
     const float *row_scale; /* of bytes: n */
+    float factor;           /* of floats: on every result */
     const void *weights;    /* panels x depth x 64, or panels x depth/4 x 64 x 4 */
     const float *scale;     /* of bytes: each output's, panels x 64 */
     const int32_t *surplus; /* of bytes: 128 times the sum of each output's weights */
@@ -113,7 +114,7 @@ INLINE void tile(const int rows, const int bytes, const Product *p, int64_t row,
             }
         }
         for (int r = 0; r < rows; r++)
-            for (int c = 0; c < COLUMNS; c++) out[r][c] = sums[r][c];
+            for (int c = 0; c < COLUMNS; c++) out[r][c] = sums[r][c] * all(p->factor);
     }
 }
 

@@ -25,6 +25,7 @@ class _Product(ctypes.Structure):
         ("inputs", ctypes.c_void_p),
         ("stride", ctypes.c_int64),
         ("row_scale", ctypes.c_void_p),
+        ("factor", ctypes.c_float),
         ("weights", ctypes.c_void_p),
         ("scale", ctypes.c_void_p),
         ("surplus", ctypes.c_void_p),
@@ -35,10 +36,11 @@ class _Product(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs of a product, N x D: floats, or bytes with a scale a row (N x 1)."""
+    """Inputs of a product, N x D: floats and a factor for all, or bytes with a scale a row (N x 1)."""
 
     values: Tensor
     scale: Tensor | None = None
+    factor: float = 1.0
 
 
 class Panels:
@@ -68,12 +70,11 @@ class Panels:
         """`factor * inputs` (N x D) as products want them; the same for all panels of one precision and D."""
         if self.in_bytes:
             return Rows(*quantise(inputs, factor, self.depth))
-        inputs = inputs if inputs.stride(1) == 1 else inputs.contiguous()
-        return Rows(inputs if factor == 1.0 else inputs * factor)
+        return Rows(inputs if inputs.stride(1) == 1 else inputs.contiguous(), factor=factor)
 
-    def times(self, rows: Rows, offset: Tensor | None = None) -> Tensor:
-        """N x M: the product, plus `offset` (M or N x M)."""
-        result = torch.empty(len(rows.values), self.num_outputs)
+    def times(self, rows: Rows, offset: Tensor | None = None, result: Tensor | None = None) -> Tensor:
+        """N x M: the product, plus `offset` (M or N x M); in `result`, if that is given."""
+        result = torch.empty(len(rows.values), self.num_outputs) if result is None else result
         if offset is not None and offset.stride(-1) != 1:
             offset = offset.contiguous()
         _library().product(
@@ -113,10 +114,12 @@ class Panels:
             weights=self._weights.data_ptr(),
             scale=_address(self._scale),
             surplus=_address(self._surplus),
+            factor=1.0,
             depth=self.depth,
             bytes=int(self.in_bytes),
         )
         if rows is not None:
+            product.factor = rows.factor
             product.inputs, product.stride = rows.values.data_ptr(), rows.values.stride(0)
             product.row_scale = _address(rows.scale)
         return ctypes.byref(product)

@@ -14,7 +14,8 @@ bfloat16, float16   inputs and weights rounded, sums in float32 where the hardwa
 Where the processor has AVX-512 and torch one thread, products in float32 and int8 are our own (`native/products.c`),
 and what follows a product is done with it: the step of an LSTM, the log-normaliser. Elsewhere oneDNN does them.
 
-Biases, states, nonlinearities and sums of probabilities stay in float32 throughout.
+Biases, states, nonlinearities and sums of probabilities stay in float32 throughout, except that cuDNN, which runs whole
+layers on a GPU, rounds their biases and states as it rounds their weights.
 """
 
 from abc import ABC, abstractmethod
@@ -195,6 +196,10 @@ class PanelWeight(PreparedWeight):
     def operand(self, inputs: Tensor, factor: float = 1.0) -> Rows:
         return self._panels.rows(inputs, factor)
 
+    def write(self, operand: Rows, bias: Tensor, result: Tensor) -> None:
+        """The product with `bias`, into `result` (N x M, contiguous)."""
+        self._panels.times(operand, bias, result)
+
     def product(self, operand: Rows, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
         result = self._panels.times(operand, bias if added is None else added)
         return result if added is None or bias is None else result.add_(bias)
@@ -223,6 +228,7 @@ class PreparedWeights:
         self.precision: Precision = precision
         self._made: dict[int, tuple[Tensor, PreparedWeight]] = {}
         self._kept: dict[int, tuple[object, object]] = {}
+        self._room: Tensor | None = None
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -256,6 +262,12 @@ class PreparedWeights:
     def panels(self, weight: Tensor, *, gates: bool = False) -> Panels:
         """A fresh packed form for our own products, where they are `in_panels`."""
         return Panels(weight, in_bytes=self.precision == "int8", gates=gates)
+
+    def room(self, rows: int, columns: int) -> Tensor:
+        """Numbers that last until this is called again: for what is large and soon used up."""
+        if self._room is None or self._room.numel() < rows * columns:
+            self._room = torch.empty(rows * columns)
+        return self._room[: rows * columns].view(rows, columns)
 
     def keep(self, owner: object, make: Callable[[], Made]) -> Made:
         """What `make` gives for `owner`, made once and kept as long as this."""

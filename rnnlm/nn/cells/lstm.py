@@ -35,7 +35,7 @@ from rnnlm.nn.cells.gated import GatedCell, GatedConfig, begin_gates, remember
 from rnnlm.nn.cells.lstm_bptt import LSTMSequence, pays_off
 from rnnlm.nn.layer import Layer
 from rnnlm.nn.packing import Packing
-from rnnlm.nn.prepared import active_weights
+from rnnlm.nn.prepared import PanelWeight, active_weights
 from rnnlm.nn.products import linear, product_dtype
 from rnnlm.types import (
     LayerInputs,
@@ -103,6 +103,18 @@ class LSTM(FusedCell):
         panels = self._panels()
         if panels is None:
             return super().advance_packed(projected, packing, state)
+        return panels.lstm(packing.alive, projected, None, state)
+
+    def run_packed(self, inputs: PackedInputs, packing: Packing, state: State) -> tuple[PackedHidden, State]:
+        active, panels = active_weights(), self._panels()
+        if active is None or panels is None:
+            return super().run_packed(inputs, packing, state)
+        input_weight, _, input_bias, recurrent_bias = self.weights()
+        weight = active.of(input_weight)
+        assert isinstance(weight, PanelWeight)
+        # Nobody else sees what the inputs give, so it need not have memory of its own each time.
+        projected = active.room(len(inputs), len(input_weight))
+        weight.write(weight.operand(inputs), input_bias + recurrent_bias, projected)
         return panels.lstm(packing.alive, projected, None, state)
 
     def advance_looked_up(
