@@ -16,7 +16,15 @@ from rnnlm.errors import DataError
 from tests.corpora import write_compressed
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "corpus"
-BUILT_ELSEWHERE = {"stdlib", "stdlib_functions"}  # make their own rows: test_stdlib.py, test_stdlib_functions.py
+BUILT_ELSEWHERE = {  # make their own rows (test_stdlib.py, test_stdlib_functions.py), or labels (test_labelled_formats.py)
+    "stdlib",
+    "stdlib_functions",
+    "conllu",
+    "conll_columns",
+    "labelled_tsv",
+    "word_label_lines",
+    "brat",
+}
 SMALL_BLOCK = 64  # bytes, so that a few lines make several units
 
 # What a line of text can hold: anything but its end.

@@ -1,0 +1,1 @@
+"""What labelled text consists of: words with their offsets, label sequences, spans."""

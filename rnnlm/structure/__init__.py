@@ -1,0 +1,1 @@
+"""Dynamic programs on tensors of scores: pure functions, no modules, no parameters."""
