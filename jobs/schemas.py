@@ -13,6 +13,7 @@ from rnnlm.evaluation.metric_names import Unit, check_metrics
 from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
 from rnnlm.inference.stream.adaptation import AdaptationConfig, NoAdaptationConfig
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
+from rnnlm.inference.windows import check_windows
 from rnnlm.ngram.config import NGramConfig
 from rnnlm.nn.prepared import Precision
 from rnnlm.training.metrics import TrackerConfig
@@ -81,6 +82,10 @@ class TrainTokenizerJob:
     "What kind of vocabulary is learned for the targets; null takes that of the texts."
     joint: bool = False
     "One vocabulary for texts and targets, learned from both."
+    words_column: str = "words"
+    "With `labels_column`: column of words, or of text that is split into words."
+    labels_column: str | None = None
+    "Column of a label a word, or of the class of each row, for tokenizer=labels; null: texts have no labels."
     output: str
     "Folder for the tokenizer."
     max_bytes: int = Field(default=20_000_000, ge=1)
@@ -103,8 +108,16 @@ class TokenizeCorpusJob(BulkJob):
     "Folder of the tokenizer."
     target_column: str | None = None
     "Column of what belongs to each text (its translation, say), for a table of pairs; null: of single texts."
+    words_column: str = "words"
+    "With `labels_column`: column of words, or of text that is split into words."
+    labels_column: str | None = None
+    "Column of a label a word, or of the class of each row, for a labelled table; null: texts have no labels."
     keep_columns: list[str] = Field(default_factory=list)
     "Input columns that go along."
+
+    def __post_init__(self) -> None:
+        if self.target_column is not None and self.labels_column is not None:
+            raise ValueError("target_column and labels_column exclude each other: a table has targets or labels")
 
 
 @config
@@ -198,6 +211,33 @@ class GenerateJob(BulkJob):
 
     def __post_init__(self) -> None:
         self.decoding.check_hypotheses(self.num_hypotheses)
+
+
+@config
+class PredictJob(BulkJob):
+    """python -m jobs.predict: label the words of a corpus with a tagger."""
+
+    checkpoint: str
+    "Run folder (its best checkpoint is taken) or checkpoint folder."
+    words_column: str = "words"
+    "Column of words, or of text that is split into words."
+    max_words: int | None = Field(default=None, ge=1)
+    "A longer row is an error row; null for no limit."
+    window: int | None = Field(default=None, ge=1)
+    "Words read together; longer rows are read in pieces. null reads each row as a whole."
+    overlap: int = Field(default=0, ge=0)
+    "Words that two pieces share; each labels the half that is its own."
+    entities: bool | None = None
+    "Write spans in place of labels; null: if the labels are O and others with the prefixes of a scheme."
+    prefix: str = ""
+    "Put before the names of new columns, `error` apart."
+    precision: Precision = "float32"
+    "Of products; int8 is faster on CPUs, and now and then another label wins."
+    threads: int = Field(default=1, ge=1)
+    "Threads of a worker."
+
+    def __post_init__(self) -> None:
+        check_windows(self.window, self.overlap)
 
 
 @config

@@ -3,6 +3,8 @@
 python -m jobs.train_tokenizer corpus=stdlib tokenizer=unigram tokenizer.vocab_size=8192 output=outputs/tokenizer
 python -m jobs.train_tokenizer corpus=parquet corpus.path=pairs.parquet corpus.text_column=de target_column=en \
     tokenizer=bpe tokenizer.vocab_size=8000 output=outputs/pair/tokenizer
+python -m jobs.train_tokenizer corpus=conllu corpus.path=train.conllu tokenizer=labels labels_column=labels \
+    output=outputs/tagger/tokenizer
 """
 
 import dataclasses
@@ -13,12 +15,14 @@ from jobs.app import run_job
 from jobs.schemas import TrainTokenizerJob
 from rnnlm.config import to_dict
 from rnnlm.data.formats.base import CorpusConfig
+from rnnlm.data.labelled import LabelledColumns
 from rnnlm.data.listing import Listing
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, SAMPLE_TEXTS
+from rnnlm.data.tokenizers.labels import LabelledWords, LabelsConfig, LabelTokenizer
 from rnnlm.data.tokenizers.pair import PairTokenizer
 from rnnlm.determinism import derive_seed
-from rnnlm.errors import DataError, RefusedError
+from rnnlm.errors import ConfigError, DataError, RefusedError
 from rnnlm.storage import open_location
 
 
@@ -29,7 +33,10 @@ def train_tokenizer(job: TrainTokenizerJob) -> None:
     if foreign and not folder.join(CARD_FILE).exists():
         raise RefusedError(folder.uri, [f"it holds {', '.join(foreign[:3])} and no {CARD_FILE}"])
     head: list[str] = []  # of what the card's figures are measured on: the targets, if there are some
-    if job.target_column is None:
+    tokenizer: Tokenizer
+    if job.labels_column is not None:
+        tokenizer = _labelled(job, job.labels_column)
+    elif job.target_column is None:
         tokenizer = job.tokenizer.train(_sample(job, job.corpus, head))
     else:
         tokenizer = _pair(job, job.target_column, head)
@@ -37,6 +44,12 @@ def train_tokenizer(job: TrainTokenizerJob) -> None:
         raise RefusedError(folder.uri, ["fingerprint: the tokenizer there is another one"])
     tokenizer.save(folder, sample=head)
     folder.join("settings.json").write_json(to_dict(job))
+    if isinstance(tokenizer, LabelTokenizer):
+        print(
+            f"train_tokenizer: {len(tokenizer.words):,} words, {len(tokenizer.characters):,} characters, "
+            f"{len(tokenizer.labels):,} labels\noutput: {job.output}"
+        )
+        return
     card = tokenizer.card(head)
     source = f"{tokenizer.source.vocab_size:,} source and " if isinstance(tokenizer, PairTokenizer) else ""
     print(
@@ -44,6 +57,22 @@ def train_tokenizer(job: TrainTokenizerJob) -> None:
         f"unknown {card['sample']['unknown_share']:.2%}, restored exactly {card['sample']['restored_share']:.1%}\n"
         f"output: {job.output}"
     )
+
+
+def _labelled(job: TrainTokenizerJob, labels_column: str) -> LabelTokenizer:
+    """A vocabulary of the whole corpus, since a label that is left out can never be predicted."""
+    if not isinstance(job.tokenizer, LabelsConfig):
+        raise ConfigError("labels_column: words and labels make a vocabulary of their own; set tokenizer=labels")
+    listing = job.corpus.list_units()
+    columns = LabelledColumns(listing.schema, job.words_column, labels_column)
+
+    def rows() -> Iterator[LabelledWords]:
+        for table, _, _ in job.corpus.iterate_tables(listing, [job.words_column, labels_column]):
+            for words, labels, error in zip(*columns.rows(table), strict=True):
+                if error is None and words is not None and labels is not None:
+                    yield words, labels
+
+    return job.tokenizer.train_labelled(rows())
 
 
 def _pair(job: TrainTokenizerJob, target_column: str, head: list[str]) -> PairTokenizer:

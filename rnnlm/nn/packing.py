@@ -18,6 +18,12 @@ class Packing:
 
     alive: list[int]
 
+    @staticmethod
+    def of(lengths: Lengths) -> "Packing":
+        """Of rows with these lengths, which fall; those without a step come last and are no part of it."""
+        steps = torch.arange(int(lengths[0]), device=lengths.device)
+        return Packing(torch.searchsorted(-lengths, -steps).tolist())
+
     @property
     def rows(self) -> int:
         """Rows alive at the first step, B."""

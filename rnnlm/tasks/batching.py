@@ -1,5 +1,5 @@
 """How data is laid out in batches: running text in lanes with truncated, or by documents with full back-propagation;
-pairs of like length together."""
+pairs and labelled rows with those of like length together."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -125,6 +125,23 @@ class PairsConfig(BatchingConfig):
     def problems(self, world_size: int) -> list[str]:
         if self.max_rows is not None and self.max_rows < world_size:
             return [f"batching.max_rows: {self.max_rows} pairs are fewer than {world_size} workers"]
+        return []
+
+
+@config
+class SentencesConfig(BatchingConfig):
+    """Batches of rows of words of like length, for labels."""
+
+    choices: ClassVar[str] = "sentences"
+
+    words: int = Field(default=1024, ge=1)
+    "Words of a batch over all workers, padding counted."
+    max_rows: int | None = Field(default=None, ge=1)
+    "Rows of a batch at most; null for no limit."
+
+    def problems(self, world_size: int) -> list[str]:
+        if self.max_rows is not None and self.max_rows < world_size:
+            return [f"batching.max_rows: {self.max_rows} rows are fewer than {world_size} workers"]
         return []
 
 

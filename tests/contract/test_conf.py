@@ -169,7 +169,8 @@ def job_and_choices():
 def test_every_choice_of_every_group_fits_its_job(job, override):
     schema = schema_of(job)
     stream = ["tokens=here", "checkpoint=there"] if job == "evaluate" else []  # what its groups are about
-    task = ["task=translation"] if override == "batching=pairs" else []  # the one that learns from pairs
+    own = {"batching=pairs": "translation", "batching=sentences": "tagging"}  # batches that one task alone learns from
+    task = [f"task={own[override]}"] if override in own else []
     assert from_dict(schema, filled(composed(job, override, *stream, *task), schema))
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from rnnlm.config import from_dict, to_dict
 from rnnlm.nn.layer import LayerConfig
 from rnnlm.nn.packing import Packing
+from rnnlm.nn.prepared import PreparedWeights
 from tests import cells
 from tests.cells import random_state, stepped
 from tests.layers import AHEAD, CAUSAL, CELL_CONFIGS, CONFIGS, FILES, SIZE
@@ -176,6 +177,25 @@ def test_reading_whole_sequences_is_forward_from_the_start(layer):
     found = layer.read(inputs, torch.tensor([STEPS, 3, 1]))
     for row, length in enumerate([STEPS, 3, 1]):
         torch.testing.assert_close(found[row, :length], expected[row, :length], rtol=0, atol=FLOAT32_ROUNDING)
+
+
+def test_prepared_weights_read_the_same(any_layer):
+    lengths = torch.tensor([STEPS - 2, STEPS, 1, 0, STEPS - 2])
+    inputs = inputs_of(len(lengths))
+    with torch.inference_mode():
+        expected = any_layer.eval().read(inputs, lengths)
+        with PreparedWeights("float32", torch.device("cpu")).active():
+            found = any_layer.read(inputs, lengths)
+    inside = torch.arange(STEPS) < lengths[:, None]
+    torch.testing.assert_close(found[inside], expected[inside], rtol=0, atol=FLOAT32_ROUNDING)
+
+
+def test_prepared_weights_read_rows_of_one_length_the_same(layer):
+    inputs, state = inputs_of(), random_state(layer)
+    with torch.inference_mode():
+        expected = layer.eval()(inputs, state)
+        with PreparedWeights("float32", torch.device("cpu")).active():
+            assert_equal(layer(inputs, state), expected, tolerance=10 * FLOAT32_ROUNDING)
 
 
 def test_padding_on_the_right_changes_nothing_that_is_read(any_layer):

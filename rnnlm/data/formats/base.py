@@ -115,8 +115,14 @@ class CorpusConfig:
     def iterate_texts(self, listing: Listing) -> Iterator[str]:
         """Every text that is neither null nor empty, in order, unit by unit."""
         check_text_column(listing, self.text_column)
-        columns = self.needed_columns(listing.schema, [self.text_column])
-        schema = pa.schema([listing.schema.field(name) for name in columns])
+        for table, rows, place in self.iterate_tables(listing, [self.text_column]):
+            yield from _texts(table.column(self.text_column), rows, dataclasses.replace(place, column=self.text_column))
+
+    def iterate_tables(self, listing: Listing, columns: Sequence[str]) -> Iterator[tuple[pa.Table, Rows, Place]]:
+        """The rows of the corpus with some columns, in order, a few megabytes at a time; their numbers in their unit,
+        and where that is."""
+        needed = self.needed_columns(listing.schema, columns)
+        schema = pa.schema([listing.schema.field(name) for name in needed])
         first_row = unit_row = 0
         left = listing.rows if self.limit is None else self.limit
         for unit in listing.units:
@@ -124,8 +130,7 @@ class CorpusConfig:
             for table in self.read_batches(unit, schema, start=0, stop=stop):
                 selected, rows = self.select_rows(table, first_row)
                 first_row += table.num_rows
-                place = Place(unit.path, row_group=unit.index, column=self.text_column)
-                yield from _texts(selected.column(self.text_column), rows - unit_row, place)
+                yield selected, rows - unit_row, Place(unit.path, row_group=unit.index)
             unit_row += unit.rows
             left -= stop
             if left == 0:

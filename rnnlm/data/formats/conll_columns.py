@@ -13,7 +13,7 @@ from rnnlm.config import config
 from rnnlm.data.formats.paragraphs import Paragraph, ParagraphCorpus
 from rnnlm.data.formats.text_blocks import with_compressed
 from rnnlm.data.labels.entities import ENTITIES, STRINGS, entities_of
-from rnnlm.data.labels.schemes import Scheme, Span, spans_of
+from rnnlm.data.labels.schemes import Scheme, Span, check_schemes, labels_of, spans_of
 from rnnlm.data.labels.words import join_words
 from rnnlm.errors import DataError
 
@@ -33,6 +33,8 @@ class ConllColumnsCorpus(ParagraphCorpus):
     "Which cells are labels, one for each level of nested spans; they become labels, labels_2, and so on."
     scheme: Scheme | None = None
     "How labels stand for spans; null takes them for classes of words, without entities."
+    write_scheme: Scheme | None = None
+    "Write labels of spans in this scheme (iobes says most to a model); null leaves them as they are."
     separator: Literal["tab", "blank"] = "tab"
     "What separates cells: one tab, or any number of blanks and tabs."
     comment: str | None = None
@@ -43,9 +45,10 @@ class ConllColumnsCorpus(ParagraphCorpus):
             raise ValueError("labels: a cell stands there twice")
         if self.comment == "":
             raise ValueError("comment: every line begins with nothing; give a sign or null")
+        check_schemes(self.scheme, self.write_scheme)
 
     def identity(self) -> dict[str, Any]:
-        names = ("word", "labels", "scheme", "separator", "comment")
+        names = ("word", "labels", "scheme", "write_scheme", "separator", "comment")
         return {**super().identity(), **{name: getattr(self, name) for name in names}}
 
     def suffixes(self) -> tuple[str, ...]:
@@ -68,8 +71,10 @@ class ConllColumnsCorpus(ParagraphCorpus):
         )
         row = {"text": words.text, "words": list(words), **columns}
         if self.scheme is not None:
-            spans = {span for labels in columns.values() for span in self._spans(labels, paragraph, places)}
-            row["entities"] = entities_of(spans, words)
+            spans = {name: self._spans(labels, paragraph, places) for name, labels in columns.items()}
+            row["entities"] = entities_of({span for found in spans.values() for span in found}, words)
+            if self.write_scheme is not None:
+                row |= {name: labels_of(found, len(words), self.write_scheme) for name, found in spans.items()}
         return row
 
     def _counts(self, line: str) -> bool:

@@ -15,7 +15,7 @@ from rnnlm.data.files import FileStamp
 from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.formats.parallel import ParallelCorpus
 from rnnlm.data.labels.entities import ENTITIES, STRINGS, entities_of
-from rnnlm.data.labels.schemes import Scheme, spans_of
+from rnnlm.data.labels.schemes import Scheme, check_schemes, labels_of, spans_of
 from rnnlm.data.labels.words import join_words
 from rnnlm.data.listing import Listing, Unit
 from rnnlm.errors import DataError, Place
@@ -35,9 +35,19 @@ class WordLabelLinesCorpus(CorpusConfig):
     "Where the files of classes are; null if there are none."
     scheme: Scheme | None = None
     "How labels stand for spans; null takes them for classes of words, without entities."
+    write_scheme: Scheme | None = None
+    "Write labels of spans in this scheme (iobes says most to a model); null leaves them as they are."
+
+    def __post_init__(self) -> None:
+        check_schemes(self.scheme, self.write_scheme)
 
     def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "has_label": self.label is not None, "scheme": self.scheme}
+        return {
+            **super().identity(),
+            "has_label": self.label is not None,
+            "scheme": self.scheme,
+            "write_scheme": self.write_scheme,
+        }
 
     def would_read(self, file: Location) -> bool:
         return self._parallel().would_read(file)
@@ -98,7 +108,10 @@ class WordLabelLinesCorpus(CorpusConfig):
                 raise DataError("the line has words, but its class is empty", where=where)
         if self.scheme is not None:
             try:
-                row["entities"] = entities_of(spans_of(labels, self.scheme), joined)
+                spans = spans_of(labels, self.scheme)
             except ValueError as error:
                 raise DataError(f"{error}", where=where, todo="check corpus.scheme") from error
+            row["entities"] = entities_of(spans, joined)
+            if self.write_scheme is not None:
+                row["labels"] = labels_of(spans, len(words), self.write_scheme)
         return row

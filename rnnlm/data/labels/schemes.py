@@ -63,6 +63,15 @@ def count_violations(labels: Sequence[str], scheme: Scheme) -> int:
     return sum(not _may_follow(*pair, scheme) for pair in itertools.pairwise(parsed))
 
 
+def may_follow(before: str, label: str, scheme: Scheme) -> bool:
+    """Whether the scheme has `label` directly behind `before`; OUTSIDE stands for the beginning and for the end.
+
+    Raises ValueError at a label that is none.
+    """
+    first, second = _parsed([before, label], scheme)
+    return _may_follow(first, second, scheme)
+
+
 def labels_of(spans: Iterable[Span], n: int, scheme: Scheme) -> list[str]:
     """The labels of `n` words. Raises ValueError if spans overlap, are empty or go beyond the words."""
     labels = [OUTSIDE] * n
@@ -83,6 +92,12 @@ def labels_of(spans: Iterable[Span], n: int, scheme: Scheme) -> list[str]:
 def convert(labels: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
     """The same spans in another scheme."""
     return labels_of(spans_of(labels, source), len(labels), target)
+
+
+def check_schemes(source: Scheme | None, target: Scheme | None) -> None:
+    """Raise ValueError if labels of no scheme are to be written in one."""
+    if target is not None and source is None:
+        raise ValueError(f"write_scheme={target} needs to know the scheme that labels are in; set scheme")
 
 
 def detect_scheme(sequences: Iterable[Sequence[str]]) -> tuple[Scheme, int]:

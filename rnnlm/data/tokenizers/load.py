@@ -5,6 +5,7 @@ import json
 from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, Tokenizer
 from rnnlm.data.tokenizers.bytes import BytesTokenizer
 from rnnlm.data.tokenizers.chars import CharsTokenizer
+from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.data.tokenizers.pair import PairTokenizer
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from rnnlm.data.tokenizers.words import WordsTokenizer
@@ -40,6 +41,8 @@ def _make(kind: str, content: bytes, folder: Location) -> Tokenizer:
             return WordsTokenizer(content.decode().split("\n")[:-1])
         if kind == CharsTokenizer.kind:
             return CharsTokenizer(json.loads(content))
+        if kind == LabelTokenizer.kind:
+            return LabelTokenizer.from_bytes(content)
         if kind == PairTokenizer.kind:
             source, target = (_make(inner, part, folder) for inner, part in PairTokenizer.parts(content))
             return PairTokenizer(source, target)

@@ -40,6 +40,7 @@ from rnnlm.nn.products import linear, product_dtype
 from rnnlm.types import (
     LayerInputs,
     LayerOutputs,
+    Lengths,
     PackedHidden,
     PackedInputs,
     PackedTokens,
@@ -117,6 +118,17 @@ class LSTM(FusedCell):
         weight.write(weight.operand(inputs), input_bias + recurrent_bias, projected)
         return panels.lstm(packing.alive, projected, None, state)
 
+    def read(self, inputs: LayerInputs, lengths: Lengths) -> LayerOutputs:
+        if self._panels() is None or not lengths.any():
+            return super().read(inputs, lengths)
+        order = lengths.argsort(descending=True, stable=True)
+        packing = Packing.of(lengths[order])
+        order = order[: packing.rows]
+        packed, _ = self.run_packed(packing.pack(inputs[order]), packing, self.initial_state(packing.rows))
+        outputs = inputs.new_zeros(*inputs.shape[:2], self.output_size)
+        outputs[order, : len(packing.alive)] = packing.pad(packed)
+        return outputs
+
     def advance_looked_up(
         self, table: ProjectedTable, places: PackedTokens, packing: Packing, state: State
     ) -> tuple[PackedHidden, State]:
@@ -137,6 +149,10 @@ class LSTM(FusedCell):
         return hidden, (hidden, cell)
 
     def forward(self, inputs: LayerInputs, state: State) -> tuple[LayerOutputs, State]:
+        if self._panels() is not None:
+            rows, steps = inputs.shape[:2]
+            packed, state = self.run_packed(inputs.transpose(0, 1).flatten(0, 1), Packing([rows] * steps), state)
+            return packed.unflatten(0, (steps, rows)).transpose(0, 1), state
         if inputs.device.type == "cpu":
             # torch has no kernel for a projection here: it warns, and takes as long as step after step does.
             if self.fused.proj_size:

@@ -443,3 +443,25 @@ def test_labelled_columns_survive_parquet_and_json_lines(tmp_path):
     assert rows(JsonlCorpus(path=file_of(tmp_path, "a.jsonl", line))) == [
         {"text": "a b", "words": ["a", "b"], "labels": ["X", "Y"]}
     ]
+
+
+def test_labels_are_written_in_another_scheme(tmp_path):
+    (tmp_path / "a.conll").write_text("New I-LOC\nYork I-LOC\n, O\nOhio I-LOC\nTexas B-LOC\n")
+    corpus = ConllColumnsCorpus(path=str(tmp_path), separator="blank", scheme="iob1", write_scheme="iobes")
+    listing = corpus.list_units()
+    (row,) = corpus.read_unit(listing.units[0], listing.schema).to_pylist()
+    assert row["labels"] == ["B-LOC", "E-LOC", "O", "S-LOC", "S-LOC"]
+    assert [one["type"] for one in row["entities"]] == ["LOC", "LOC", "LOC"]
+    with pytest.raises(ValueError, match="set scheme"):
+        ConllColumnsCorpus(path=str(tmp_path), write_scheme="iobes")
+
+
+def test_labels_of_lines_are_written_in_another_scheme(tmp_path):
+    (tmp_path / "seq.in").write_text("to new york\n")
+    (tmp_path / "seq.out").write_text("O B-city I-city\n")
+    corpus = WordLabelLinesCorpus(
+        words=str(tmp_path / "seq.in"), labels=str(tmp_path / "seq.out"), scheme="iob2", write_scheme="iobes"
+    )
+    listing = corpus.list_units()
+    (row,) = corpus.read_unit(listing.units[0], listing.schema).to_pylist()
+    assert row["labels"] == ["O", "B-city", "E-city"]

@@ -1,0 +1,40 @@
+"""Label the words of a corpus with a tagger: `labels` and `confidence`, or `entities`; `error`.
+
+python -m jobs.predict checkpoint=outputs/tagger/model corpus=conllu corpus.path=test.conllu prefix=predicted_ \
+    output=outputs/tagged
+python -m jobs.predict checkpoint=outputs/ner/model corpus=lines corpus.path=news.txt words_column=text \
+    output=outputs/entities
+"""
+
+from jobs.app import run_job
+from jobs.bulk import run_bulk
+from jobs.products import settled_products
+from jobs.schemas import PredictJob
+from rnnlm.bulk.output import OutputFolder
+from rnnlm.inference.predict_work import PredictWork, reads
+from rnnlm.storage import open_location
+
+
+def predict(job: PredictJob) -> None:
+    """Run it."""
+    listing = job.corpus.list_units(OutputFolder(open_location(job.output)).known_listing())
+    splits, text_column = reads(listing.schema, job.words_column, job.corpus.text_column)
+    work = PredictWork(
+        checkpoint=open_location(job.checkpoint).address,
+        words_column=job.words_column,
+        splits=splits,
+        text_column=text_column,
+        max_words=job.max_words,
+        window=job.window,
+        overlap=job.overlap,
+        entities=job.entities,
+        prefix=job.prefix,
+        threads=job.threads,
+        products=settled_products(job.precision, job, job.threads),
+    )
+    work.check_model()
+    run_bulk(work, job, listing=listing)
+
+
+if __name__ == "__main__":
+    run_job("predict", PredictJob, predict)

@@ -1,0 +1,201 @@
+"""Labelled words: rows of words, a label for each word or some for the row, as Parquet on disk and as flat arrays in
+memory.
+
+On disk: `words: list<string>`, `labels: list<string>`, and in the schema's metadata the fingerprint of the vocabulary.
+A row that cannot be used has nulls in both and is left out in memory.
+
+In memory each distinct spelling is stored once, so that what a network makes of characters is made once a batch.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rnnlm.data.files import expand_paths
+from rnnlm.data.labels.words import split_words
+from rnnlm.data.tokenizers.labels import UNKNOWN_LABEL, LabelTokenizer
+from rnnlm.data.tokens import TOKENIZER_KEY
+from rnnlm.errors import DataError, Place
+from rnnlm.storage import open_location
+
+WORDS, LABELS = "words", "labels"
+NULL_ROW = "null: words or labels are null"
+NO_WORDS = "no_words: there is nothing to label"
+EMPTY_WORD = "empty_word: a word is an empty string"
+OTHER_LENGTH = "other_length: words and labels are not of one number"
+
+
+@dataclass(frozen=True)
+class Spellings:
+    """Distinct words as characters: spelling s is `characters[offsets[s]:offsets[s + 1]]`."""
+
+    characters: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        lengths: npt.NDArray[np.int64] = np.diff(self.offsets)
+        return lengths
+
+
+@dataclass(frozen=True)
+class LabelledTable:
+    """Row r is words `offsets[r]` to `offsets[r + 1]`, each with its id in the vocabulary and its place in `spellings`.
+
+    `labels` are ids, UNKNOWN_LABEL for those that the vocabulary lacks: one a word with `label_offsets` equal to
+    `offsets`, or the classes of the rows, row r's being `labels[label_offsets[r]:label_offsets[r + 1]]`.
+    """
+
+    words: npt.NDArray[np.int32]
+    spelling: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    spellings: Spellings
+    labels: npt.NDArray[np.int32]
+    label_offsets: npt.NDArray[np.int64]
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_targets(self) -> int:
+        """Labels to be predicted."""
+        return int((self.labels != UNKNOWN_LABEL).sum())
+
+    @property
+    def num_unknown(self) -> int:
+        """Labels that the vocabulary lacks; no model can predict them."""
+        return int((self.labels == UNKNOWN_LABEL).sum())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all of it."""
+        digest = hashlib.sha256()
+        for ids in (self.words, self.spelling, self.spellings.characters, self.labels):
+            digest.update(np.ascontiguousarray(ids, dtype="<i4").data)
+        for offsets in (self.offsets, self.spellings.offsets, self.label_offsets):
+            digest.update(np.ascontiguousarray(offsets, dtype="<i8").data)
+        return digest.hexdigest()
+
+    def __str__(self) -> str:
+        unknown = f", {self.num_unknown:,} unknown" if self.num_unknown else ""
+        return f"{self.num_rows:,} rows, {len(self.words):,} words, {len(self.labels):,} labels{unknown}"
+
+    @staticmethod
+    def from_rows(
+        words: Sequence[Sequence[str]], labels: Sequence[Sequence[str]] | None, tokenizer: LabelTokenizer
+    ) -> "LabelledTable":
+        """From the words of each row and its labels, if they are known."""
+        flat = [word for row in words for word in row]
+        distinct: dict[str, int] = {}
+        spelling = np.fromiter((distinct.setdefault(word, len(distinct)) for word in flat), np.int32, len(flat))
+        spelled = [tokenizer.spelling(word) for word in distinct]
+        given = [tokenizer.label_ids(row) for row in labels] if labels is not None else [_NONE] * len(words)
+        return LabelledTable(
+            words=tokenizer.word_ids(distinct)[spelling] if flat else _NONE,
+            spelling=spelling,
+            offsets=_offsets(map(len, words)),
+            spellings=Spellings(np.concatenate([_NONE, *spelled]), _offsets(map(len, spelled))),
+            labels=np.concatenate([_NONE, *given]),
+            label_offsets=_offsets(map(len, given)),
+        )
+
+
+_NONE = np.zeros(0, dtype=np.int32)
+
+
+class LabelledColumns:
+    """Where a corpus keeps words and labels: `words` is a list of strings, or a text that is split by the rule of
+    `rnnlm.data.labels.words`; `labels` a list of strings, one a word, or a string, the class of the row."""
+
+    def __init__(self, schema: pa.Schema, words: str, labels: str) -> None:
+        """Raises DataError if a column is not there or holds something else."""
+        self.words, self.labels = words, labels
+        self.splits = _is_text(_type(schema, words))
+        self.of_rows = _is_text(_type(schema, labels))
+        for name in (words, labels):
+            found = _type(schema, name)
+            if not _is_text(found) and not (_is_list(found) and _is_text(found.value_type)):
+                raise DataError(
+                    f"the column '{name}' has type {found}; text or a list of texts is needed",
+                    todo="set words_column and labels_column",
+                )
+
+    def rows(self, table: pa.Table) -> tuple[list[list[str] | None], list[list[str] | None], list[str | None]]:
+        """Words and labels of each row, both None where the third says what is wrong with it."""
+        words = table.column(self.words).to_pylist()
+        labels = table.column(self.labels).to_pylist()
+        if self.splits:
+            words = [None if text is None else list(split_words(text)) for text in words]
+        if self.of_rows:
+            labels = [None if label is None else [label] for label in labels]
+        errors = [self._error(*row) for row in zip(words, labels, strict=True)]
+        for values in (words, labels):
+            values[:] = [None if error else value for value, error in zip(values, errors, strict=True)]
+        return words, labels, errors
+
+    def _error(self, words: Sequence[str | None] | None, labels: Sequence[str | None] | None) -> str | None:
+        if words is None or labels is None or None in words or None in labels:
+            return NULL_ROW
+        if not words:
+            return NO_WORDS
+        if "" in words:
+            return EMPTY_WORD
+        if not self.of_rows and len(words) != len(labels):
+            return f"{OTHER_LENGTH} ({len(words)} and {len(labels)})"
+        return None
+
+
+def _type(schema: pa.Schema, name: str) -> pa.DataType:
+    if name not in schema.names:
+        raise DataError(
+            f"there is no column '{name}' among {', '.join(schema.names)}", todo="set words_column and labels_column"
+        )
+    found = schema.field(name).type
+    return found.value_type if pa.types.is_dictionary(found) else found
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:
+    """Read the rows at `path` (a folder or a file), in file order, checked against `tokenizer`. Raises DataError."""
+    words: list[list[str]] = []
+    labels: list[list[str]] = []
+    for file in expand_paths(path, (".parquet",)):
+        location = open_location(file)
+        with location.open_input() as opened:
+            parquet = pq.ParquetFile(opened)
+            found = (parquet.schema_arrow.metadata or {}).get(TOKENIZER_KEY, b"").decode()
+            if found != tokenizer.fingerprint:
+                raise DataError(
+                    f"the table was made with {f'vocabulary {found[:12]}' if found else 'no vocabulary of labels'}, "
+                    f"this is {tokenizer.fingerprint[:12]}",
+                    where=Place(file=file),
+                    todo="make it again with python -m jobs.tokenize_corpus and this tokenizer_path",
+                )
+            table = parquet.read([WORDS, LABELS])
+        for row_words, row_labels in zip(
+            table.column(WORDS).to_pylist(), table.column(LABELS).to_pylist(), strict=True
+        ):
+            if row_words is not None and row_labels is not None:
+                words.append(row_words)
+                labels.append(row_labels)
+    if not words:
+        raise DataError("there is no row with words and labels", where=Place(file=path))
+    return LabelledTable.from_rows(words, labels, tokenizer)
+
+
+def _offsets(lengths: Iterable[int]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.fromiter(lengths, dtype=np.int64))]).astype(np.int64)

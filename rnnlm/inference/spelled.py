@@ -1,0 +1,93 @@
+"""What characters say of words, computed once for the batches of a whole pool of rows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rnnlm.data.labelled import LabelledTable, Spellings
+from rnnlm.data.labelled_stream import LabelledBatch
+from rnnlm.data.tokenizers.labels import PADDING
+from rnnlm.nn.tagging_model import TaggingModel
+from rnnlm.nn.words.base import WordFeature
+from rnnlm.nn.words.characters import Characters
+from rnnlm.types import LayerInputs
+
+CHARACTERS = 1 << 16  # that are read at a time, padding counted; bounds memory
+
+Ids = npt.NDArray[np.int64]
+
+
+class SpelledOnce(WordFeature):
+    """Stands for `characters` in a model that no longer changes: looks up what those made of the spellings of a pool.
+
+    `spelling` (B T) says which of them stand in the batch that comes; what the batch itself says of that is its own
+    numbering.
+    """
+
+    def __init__(self, characters: Characters) -> None:
+        super().__init__()
+        self._characters = characters
+        self._vectors = torch.zeros(0)  # U D
+        self.spelling = torch.zeros(0, 0, dtype=torch.int64)
+
+    def read(self, spellings: Spellings) -> None:
+        """Compute the vectors of a pool's spellings."""
+        device = self._characters.embedding.weight.device
+        parts, order = [], []
+        for places, ids, lengths in _longest_first(spellings):
+            parts.append(self._characters.spelled(ids.to(device), lengths))
+            order.append(places)
+        self._vectors = torch.empty_like(joined := torch.cat(parts))
+        self._vectors[torch.from_numpy(np.concatenate(order)).to(device)] = joined
+
+    def forward(self, batch: LabelledBatch) -> LayerInputs:  # noqa: ARG002 - see `spelling`
+        return F.embedding(self.spelling.to(self._vectors.device), self._vectors)
+
+
+def with_spellings_once(model: TaggingModel) -> tuple[TaggingModel, list[SpelledOnce]]:
+    """A model with the same weights, and what in it has to be told of pools and batches."""
+    once = {place: SpelledOnce(one) for place, one in enumerate(model.words) if isinstance(one, Characters)}
+    copy = TaggingModel(
+        words=[once.get(place, _feature(one)) for place, one in enumerate(model.words)],
+        encoder=model.encoder,
+        num_labels=1,
+        crf=model.crf,
+        input_dropout=model.input_dropout,
+        output_dropout=model.output_dropout,
+    )
+    copy.to_emissions = model.to_emissions
+    return copy.eval(), list(once.values())
+
+
+def spelling_of(table: LabelledTable, rows: Ids) -> Tensor:
+    """B T: which of the table's spellings the words of some rows have; 0 behind their ends."""
+    starts, lengths = table.offsets[rows], table.offsets[rows + 1] - table.offsets[rows]
+    step = np.arange(lengths.max())
+    real = step < lengths[:, None]
+    found = np.zeros(real.shape, dtype=np.int64)
+    found[real] = table.spelling[(starts[:, None] + step)[real]]
+    return torch.from_numpy(found)
+
+
+def _longest_first(spellings: Spellings) -> Iterator[tuple[Ids, Tensor, Tensor]]:
+    """Places of some spellings, their characters (U C) and lengths (at least 1), until all were given."""
+    order = np.argsort(-spellings.lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = max(1, int(spellings.lengths[order[start]]))
+        places = order[start : start + max(1, CHARACTERS // longest)]
+        lengths, step = spellings.lengths[places], np.arange(longest)
+        real = step < lengths[:, None]
+        ids = np.full(real.shape, PADDING, dtype=np.int64)
+        ids[real] = spellings.characters[(spellings.offsets[places][:, None] + step)[real]]
+        yield places, torch.from_numpy(ids), torch.from_numpy(np.maximum(lengths, 1))
+        start += len(places)
+
+
+def _feature(module: nn.Module) -> WordFeature:
+    assert isinstance(module, WordFeature)
+    return module

@@ -1,0 +1,1 @@
+"""What a tagger reads of a word: one kind of vector a file."""
