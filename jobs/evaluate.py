@@ -1,10 +1,11 @@
 """A report with plots: perplexity and bits per byte over scored data or a token stream; BLEU, chrF, error rates and the
-like of outputs that have right answers.
+like of outputs that have right answers; accuracy and F1 of predicted labels and spans.
 
 python -m jobs.evaluate scored=outputs/scored run=outputs/model group_by=kind output=outputs/report
 python -m jobs.evaluate checkpoint=outputs/model tokens=outputs/tokens/test output=outputs/report
 python -m jobs.evaluate hypotheses=outputs/translated reference_column=en source_column=de output=outputs/report
 python -m jobs.evaluate hypotheses=outputs/spoken reference_column=pronunciations unit=phonemes output=outputs/report
+python -m jobs.evaluate predictions=outputs/tagged reference_column=labels output=outputs/report
 """
 
 import dataclasses
@@ -29,6 +30,8 @@ from rnnlm.evaluation.baselines import measure_baselines
 from rnnlm.evaluation.hypotheses import OutputColumns
 from rnnlm.evaluation.judged import Judged, judge
 from rnnlm.evaluation.judged_report import baseline_sentence, comparison_sentences, judged_sentence, signatures
+from rnnlm.evaluation.labelled import LabelColumns, evaluate_labels
+from rnnlm.evaluation.labelled_report import labelled_sentences, write_labelled
 from rnnlm.evaluation.metric_names import USUAL
 from rnnlm.evaluation.perplexity import evaluate_scored
 from rnnlm.evaluation.plots import check_installed
@@ -44,6 +47,9 @@ MAX_SAMPLES = 12
 def evaluate(job: EvaluateJob) -> None:
     """Measure, write the report, and say the figures."""
     check_installed()
+    if job.predictions is not None and job.reference_column is not None:
+        _evaluate_labels(job, job.predictions, job.reference_column)
+        return
     inputs = ReportInputs(
         title=job.title,
         **_scored(job),
@@ -72,6 +78,15 @@ def evaluate(job: EvaluateJob) -> None:
         )
         if stream.strengthened is not None:
             print(f"evaluate: {stream.strengthened.sentence()}")
+    print(f"output: {job.output}/report.html")
+
+
+def _evaluate_labels(job: EvaluateJob, predictions: str, reference: str) -> None:
+    columns = LabelColumns(reference, job.prefix, job.words_column, job.text_column)
+    labelled = evaluate_labels(predictions, columns, scheme=job.scheme, draws=job.bootstrap_draws)
+    write_labelled(labelled, job.title, _versions(), open_location(job.output))
+    for line in labelled_sentences(labelled):
+        print(f"evaluate: {line}")
     print(f"output: {job.output}/report.html")
 
 

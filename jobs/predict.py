@@ -1,9 +1,12 @@
-"""Label the words of a corpus with a tagger: `labels` and `confidence`, or `entities`; `error`.
+"""Label the words of a corpus with a tagger: `labels` and `confidence`, or `entities`; `error`. A classifier gives each
+row its `label` and `confidence`; a model of nested spans gives `entities` of any depth.
 
 python -m jobs.predict checkpoint=outputs/tagger/model corpus=conllu corpus.path=test.conllu prefix=predicted_ \
     output=outputs/tagged
 python -m jobs.predict checkpoint=outputs/ner/model corpus=lines corpus.path=news.txt words_column=text \
     output=outputs/entities
+python -m jobs.predict checkpoint=outputs/sentiment/model corpus=lines corpus.path=reviews.txt words_column=text \
+    probabilities=true output=outputs/classified
 """
 
 from jobs.app import run_job
@@ -28,6 +31,10 @@ def predict(job: PredictJob) -> None:
         window=job.window,
         overlap=job.overlap,
         entities=job.entities,
+        probabilities=job.probabilities,
+        threshold=job.threshold,
+        flat=job.flat,
+        temperature=job.temperature,
         prefix=job.prefix,
         threads=job.threads,
         products=settled_products(job.precision, job, job.threads),

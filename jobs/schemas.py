@@ -7,6 +7,8 @@ from pydantic import Field
 from rnnlm.bulk.plan import ShardKind
 from rnnlm.config import config
 from rnnlm.data.formats.base import CorpusConfig
+from rnnlm.data.labelled import LabelsOf
+from rnnlm.data.labels.schemes import Scheme
 from rnnlm.data.tokenizers import TokenizerConfig
 from rnnlm.decoding.base import DecodingConfig
 from rnnlm.evaluation.metric_names import Unit, check_metrics
@@ -85,7 +87,9 @@ class TrainTokenizerJob:
     words_column: str = "words"
     "With `labels_column`: column of words, or of text that is split into words."
     labels_column: str | None = None
-    "Column of a label a word, or of the class of each row, for tokenizer=labels; null: texts have no labels."
+    "Column of a label a word, of the class of each row, or of spans, for tokenizer=labels; null: texts have none."
+    labels_of: LabelsOf = "auto"
+    "What labels are of; auto: a string is the class of a row, a list has one a word. rows: a list of classes."
     output: str
     "Folder for the tokenizer."
     max_bytes: int = Field(default=20_000_000, ge=1)
@@ -111,7 +115,9 @@ class TokenizeCorpusJob(BulkJob):
     words_column: str = "words"
     "With `labels_column`: column of words, or of text that is split into words."
     labels_column: str | None = None
-    "Column of a label a word, or of the class of each row, for a labelled table; null: texts have no labels."
+    "Column of a label a word, of the class of each row, or of spans, for a labelled table; null: texts have no labels."
+    labels_of: LabelsOf = "auto"
+    "What labels are of; auto: a string is the class of a row, a list has one a word. rows: a list of classes."
     keep_columns: list[str] = Field(default_factory=list)
     "Input columns that go along."
 
@@ -215,7 +221,7 @@ class GenerateJob(BulkJob):
 
 @config
 class PredictJob(BulkJob):
-    """python -m jobs.predict: label the words of a corpus with a tagger."""
+    """python -m jobs.predict: label the words of a corpus with a tagger, or its rows with a classifier."""
 
     checkpoint: str
     "Run folder (its best checkpoint is taken) or checkpoint folder."
@@ -229,6 +235,14 @@ class PredictJob(BulkJob):
     "Words that two pieces share; each labels the half that is its own."
     entities: bool | None = None
     "Write spans in place of labels; null: if the labels are O and others with the prefixes of a scheme."
+    probabilities: bool = False
+    "Of a classifier: write the probability of every class too."
+    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
+    "Of a classifier of several labels, or of spans that may nest: write those that are as probable."
+    flat: bool = False
+    "Of spans that may nest: write none that overlaps a more probable one."
+    temperature: float = Field(default=1.0, gt=0.0)
+    "Of a classifier: divides its scores, so that probabilities are calibrated (see rnnlm.inference.classify)."
     prefix: str = ""
     "Put before the names of new columns, `error` apart."
     precision: Precision = "float32"
@@ -351,19 +365,27 @@ class EvaluateJob:
     hypotheses: str | None = None
     "Output of jobs.generate to hold against references; its first hypothesis of each row is judged."
     reference_column: str | None = None
-    "Column of `hypotheses` with the right answer: text, or a list of texts that all count as right."
+    "Column of `hypotheses` with the right answer (text, or texts that all count as right), or of `predictions`."
     source_column: str | None = None
     "Column of what was given, to show it and to break the figures down by its length."
     baseline_column: str | None = None
     "Column that is judged too, as if it were the output: what copying it would be worth."
     against: str | None = None
     "Another output for the same rows, compared by a paired bootstrap."
+    predictions: str | None = None
+    "Output of jobs.predict to hold against the labels, entities or classes of `reference_column`."
+    prefix: str | None = None
+    "What jobs.predict put before the names of its columns; null: predicted_ if there are such, otherwise nothing."
+    scheme: Scheme | None = None
+    "How labels write spans (iob1, iob2, iobes, bilou or io); null: as they look, of words alone if like none."
+    words_column: str | None = "words"
+    "Column of the words that labels are of, to show mistakes; it may be missing."
     metrics: list[str] | None = None
     "Of bleu, chrf, exact_match, token_accuracy, error_rate, miss_rate; null: the usual ones for `unit`."
     unit: Unit = "words"
     "What edits are counted in: words, chars, or phonemes (blank-separated, and reported by their names)."
     bootstrap_draws: int = Field(default=1000, ge=100)
-    "Draws of the paired bootstrap."
+    "Draws of the rows: of the paired bootstrap, and of the intervals of `predictions`."
     checkpoint: str | None = None
     "Model for the perplexity of `tokens`."
     tokens: str | None = None
@@ -386,11 +408,17 @@ class EvaluateJob:
     "Heading of the report."
 
     def __post_init__(self) -> None:
+        if self.predictions is not None:
+            self._check_predictions()
+            return
         if self.scored is None and self.tokens is None and self.hypotheses is None:
             raise ValueError(
                 "give scored=... (the output of jobs.score), checkpoint=... and tokens=..., "
-                "or hypotheses=... (the output of jobs.generate) and reference_column=..."
+                "or hypotheses=... (the output of jobs.generate) and reference_column=..., "
+                "or predictions=... (the output of jobs.predict) and reference_column=..."
             )
+        if self.prefix is not None or self.scheme is not None:
+            raise ValueError("prefix and scheme are about predictions=...")
         if (self.hypotheses is None) != (self.reference_column is None):
             raise ValueError("hypotheses and reference_column belong together; give both or none")
         if self.hypotheses is None and (self.against or self.source_column or self.baseline_column or self.metrics):
@@ -411,3 +439,12 @@ class EvaluateJob:
         """Whether the stream is read by more than the trained model alone, or target by target."""
         plain = isinstance(self.cache, NoCacheConfig) and isinstance(self.adaptation, NoAdaptationConfig)
         return not plain or bool(self.ensemble or self.ngram or self.token_logprobs or self.fit_on)
+
+    def _check_predictions(self) -> None:
+        if self.reference_column is None:
+            raise ValueError("predictions need reference_column=... (a column of labels, entities or classes)")
+        others = ("scored", "run", "samples", "hypotheses", "source_column", "baseline_column", "against", "metrics")
+        taken = [name for name in (*others, "checkpoint", "tokens") if getattr(self, name) is not None]
+        taken += ["cache, adaptation, ensemble, ngram or token_logprobs"] if self.strengthened else []
+        if taken:
+            raise ValueError(f"predictions have a report of their own; leave out {', '.join(taken)}")

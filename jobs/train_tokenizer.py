@@ -16,7 +16,9 @@ from jobs.schemas import TrainTokenizerJob
 from rnnlm.config import to_dict
 from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.labelled import LabelledColumns
+from rnnlm.data.labels.schemes import Span
 from rnnlm.data.listing import Listing
+from rnnlm.data.span_table import SpanColumns, holds_spans
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokenizers.base import CARD_FILE, MODEL_FILE, SAMPLE_TEXTS
 from rnnlm.data.tokenizers.labels import LabelledWords, LabelsConfig, LabelTokenizer
@@ -60,17 +62,22 @@ def train_tokenizer(job: TrainTokenizerJob) -> None:
 
 
 def _labelled(job: TrainTokenizerJob, labels_column: str) -> LabelTokenizer:
-    """A vocabulary of the whole corpus, since a label that is left out can never be predicted."""
+    """A vocabulary of the whole corpus, since a label that is left out can never be predicted. Of spans the labels are
+    their types."""
     if not isinstance(job.tokenizer, LabelsConfig):
         raise ConfigError("labels_column: words and labels make a vocabulary of their own; set tokenizer=labels")
     listing = job.corpus.list_units()
-    columns = LabelledColumns(listing.schema, job.words_column, labels_column)
+    columns: LabelledColumns | SpanColumns
+    if holds_spans(listing.schema, labels_column):
+        columns = SpanColumns(listing.schema, job.words_column, labels_column)
+    else:
+        columns = LabelledColumns(listing.schema, job.words_column, labels_column, job.labels_of)
 
     def rows() -> Iterator[LabelledWords]:
         for table, _, _ in job.corpus.iterate_tables(listing, [job.words_column, labels_column]):
             for words, labels, error in zip(*columns.rows(table), strict=True):
                 if error is None and words is not None and labels is not None:
-                    yield words, labels
+                    yield words, [one.type if isinstance(one, Span) else one for one in labels]
 
     return job.tokenizer.train_labelled(rows())
 

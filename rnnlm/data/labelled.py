@@ -1,16 +1,18 @@
 """Labelled words: rows of words, a label for each word or some for the row, as Parquet on disk and as flat arrays in
 memory.
 
-On disk: `words: list<string>`, `labels: list<string>`, and in the schema's metadata the fingerprint of the vocabulary.
-A row that cannot be used has nulls in both and is left out in memory.
+On disk: `words: list<string>`, `labels: list<string>`, and in the schema's metadata the fingerprint of the vocabulary
+and whether labels are of words or of rows: a row can have as many classes as words by chance. A row that cannot be used
+has nulls in both and is left out in memory.
 
 In memory each distinct spelling is stored once, so that what a network makes of characters is made once a batch.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,10 @@ from rnnlm.data.tokens import TOKENIZER_KEY
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
 
+LabelsOf = Literal["auto", "words", "rows"]
+
 WORDS, LABELS = "words", "labels"
+LABELS_OF_KEY = b"rnnlm.labels.of"
 NULL_ROW = "null: words or labels are null"
 NO_WORDS = "no_words: there is nothing to label"
 EMPTY_WORD = "empty_word: a word is an empty string"
@@ -49,7 +54,7 @@ class LabelledTable:
     """Row r is words `offsets[r]` to `offsets[r + 1]`, each with its id in the vocabulary and its place in `spellings`.
 
     `labels` are ids, UNKNOWN_LABEL for those that the vocabulary lacks: one a word with `label_offsets` equal to
-    `offsets`, or the classes of the rows, row r's being `labels[label_offsets[r]:label_offsets[r + 1]]`.
+    `offsets`, or (`of_rows`) the classes of the rows, row r's being `labels[label_offsets[r]:label_offsets[r + 1]]`.
     """
 
     words: npt.NDArray[np.int32]
@@ -58,6 +63,7 @@ class LabelledTable:
     spellings: Spellings
     labels: npt.NDArray[np.int32]
     label_offsets: npt.NDArray[np.int64]
+    of_rows: bool = False
 
     @property
     def num_rows(self) -> int:
@@ -65,8 +71,8 @@ class LabelledTable:
 
     @property
     def num_targets(self) -> int:
-        """Labels to be predicted."""
-        return int((self.labels != UNKNOWN_LABEL).sum())
+        """Labels of words, or classes of rows, to be predicted."""
+        return self.num_rows if self.of_rows else int((self.labels != UNKNOWN_LABEL).sum())
 
     @property
     def num_unknown(self) -> int:
@@ -81,17 +87,31 @@ class LabelledTable:
             digest.update(np.ascontiguousarray(ids, dtype="<i4").data)
         for offsets in (self.offsets, self.spellings.offsets, self.label_offsets):
             digest.update(np.ascontiguousarray(offsets, dtype="<i8").data)
+        if self.of_rows:
+            digest.update(b"rows")
         return digest.hexdigest()
 
     def __str__(self) -> str:
         unknown = f", {self.num_unknown:,} unknown" if self.num_unknown else ""
         return f"{self.num_rows:,} rows, {len(self.words):,} words, {len(self.labels):,} labels{unknown}"
 
+    def first_words(self, most: int) -> "LabelledTable":
+        """The same rows with their classes, and of the words of each only the first `most`."""
+        assert self.of_rows, "labels of words would be lost"
+        lengths = np.diff(self.offsets)
+        kept = np.arange(len(self.words)) - np.repeat(self.offsets[:-1], lengths) < most
+        offsets = _offsets(np.minimum(lengths, most).tolist())
+        return replace(self, words=self.words[kept], spelling=self.spelling[kept], offsets=offsets)
+
     @staticmethod
     def from_rows(
-        words: Sequence[Sequence[str]], labels: Sequence[Sequence[str]] | None, tokenizer: LabelTokenizer
+        words: Sequence[Sequence[str]],
+        labels: Sequence[Sequence[str]] | None,
+        tokenizer: LabelTokenizer,
+        *,
+        of_rows: bool = False,
     ) -> "LabelledTable":
-        """From the words of each row and its labels, if they are known."""
+        """From the words of each row and its labels, if they are known: those of its words, or its classes."""
         flat = [word for row in words for word in row]
         distinct: dict[str, int] = {}
         spelling = np.fromiter((distinct.setdefault(word, len(distinct)) for word in flat), np.int32, len(flat))
@@ -104,6 +124,7 @@ class LabelledTable:
             spellings=Spellings(np.concatenate([_NONE, *spelled]), _offsets(map(len, spelled))),
             labels=np.concatenate([_NONE, *given]),
             label_offsets=_offsets(map(len, given)),
+            of_rows=of_rows,
         )
 
 
@@ -112,13 +133,17 @@ _NONE = np.zeros(0, dtype=np.int32)
 
 class LabelledColumns:
     """Where a corpus keeps words and labels: `words` is a list of strings, or a text that is split by the rule of
-    `rnnlm.data.labels.words`; `labels` a list of strings, one a word, or a string, the class of the row."""
+    `rnnlm.data.labels.words`; `labels` a list of strings, one a word, or a string, the class of the row.
 
-    def __init__(self, schema: pa.Schema, words: str, labels: str) -> None:
+    With `labels_of="rows"` a list holds the classes of the row, any number of them.
+    """
+
+    def __init__(self, schema: pa.Schema, words: str, labels: str, labels_of: LabelsOf = "auto") -> None:
         """Raises DataError if a column is not there or holds something else."""
         self.words, self.labels = words, labels
         self.splits = _is_text(_type(schema, words))
-        self.of_rows = _is_text(_type(schema, labels))
+        self._one_class = _is_text(_type(schema, labels))
+        self.of_rows = labels_of == "rows" or self._one_class
         for name in (words, labels):
             found = _type(schema, name)
             if not _is_text(found) and not (_is_list(found) and _is_text(found.value_type)):
@@ -126,6 +151,11 @@ class LabelledColumns:
                     f"the column '{name}' has type {found}; text or a list of texts is needed",
                     todo="set words_column and labels_column",
                 )
+        if labels_of == "words" and self._one_class:
+            raise DataError(
+                f"the column '{labels}' holds one label a row, and labels_of=words needs a list of one a word",
+                todo="set labels_of=rows, or labels_column",
+            )
 
     def rows(self, table: pa.Table) -> tuple[list[list[str] | None], list[list[str] | None], list[str | None]]:
         """Words and labels of each row, both None where the third says what is wrong with it."""
@@ -133,7 +163,7 @@ class LabelledColumns:
         labels = table.column(self.labels).to_pylist()
         if self.splits:
             words = [None if text is None else list(split_words(text)) for text in words]
-        if self.of_rows:
+        if self._one_class:
             labels = [None if label is None else [label] for label in labels]
         errors = [self._error(*row) for row in zip(words, labels, strict=True)]
         for values in (words, labels):
@@ -173,11 +203,13 @@ def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:
     """Read the rows at `path` (a folder or a file), in file order, checked against `tokenizer`. Raises DataError."""
     words: list[list[str]] = []
     labels: list[list[str]] = []
+    kinds: set[bytes] = set()
     for file in expand_paths(path, (".parquet",)):
         location = open_location(file)
         with location.open_input() as opened:
             parquet = pq.ParquetFile(opened)
-            found = (parquet.schema_arrow.metadata or {}).get(TOKENIZER_KEY, b"").decode()
+            metadata = parquet.schema_arrow.metadata or {}
+            found = metadata.get(TOKENIZER_KEY, b"").decode()
             if found != tokenizer.fingerprint:
                 raise DataError(
                     f"the table was made with {f'vocabulary {found[:12]}' if found else 'no vocabulary of labels'}, "
@@ -185,6 +217,7 @@ def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:
                     where=Place(file=file),
                     todo="make it again with python -m jobs.tokenize_corpus and this tokenizer_path",
                 )
+            kinds.add(metadata.get(LABELS_OF_KEY, b"words"))
             table = parquet.read([WORDS, LABELS])
         for row_words, row_labels in zip(
             table.column(WORDS).to_pylist(), table.column(LABELS).to_pylist(), strict=True
@@ -194,7 +227,14 @@ def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:
                 labels.append(row_labels)
     if not words:
         raise DataError("there is no row with words and labels", where=Place(file=path))
-    return LabelledTable.from_rows(words, labels, tokenizer)
+    if len(kinds) > 1:
+        raise DataError("some files hold labels of words, others of rows", where=Place(file=path))
+    return LabelledTable.from_rows(words, labels, tokenizer, of_rows=kinds == {b"rows"})
+
+
+def labels_metadata(*, of_rows: bool) -> dict[bytes, bytes]:
+    """What the schema of a labelled table says of its labels."""
+    return {LABELS_OF_KEY: b"rows" if of_rows else b"words"}
 
 
 def _offsets(lengths: Iterable[int]) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from rnnlm.data.labelled import LabelledTable
@@ -26,6 +26,7 @@ POOL_WORDS = 64  # budgets of words whose rows are sorted by length together
 Rows = npt.NDArray[np.int64]
 SpelledIds = Int[Tensor, "U C"]  # U spellings of up to C characters
 SpelledLengths = Int[Tensor, " U"]
+Classes = Int[Tensor, "B K"]  # up to K classes of a row
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class LabelledBatch:
     `lengths` are at least 1: a row without words has one word of padding. `labels` are UNKNOWN_LABEL behind the end and
     where no label is known, and `mask` is False there. `spellings` are the distinct ones of the batch, padded with 0,
     the longest first, `spelling_lengths` at least 1; `spelling` (B T) says in which row of them each word is spelled.
+
+    `classes` are those of the rows where the table has some, then UNKNOWN_LABEL; K is 0 where labels are of words.
+    `has_words` is False for a row that is padding alone.
     """
 
     words: TokenIds
@@ -44,6 +48,8 @@ class LabelledBatch:
     spellings: SpelledIds
     spelling_lengths: SpelledLengths
     spelling: TokenIds
+    classes: Classes
+    has_words: Bool[Tensor, " B"]
 
 
 class LabelledReader:
@@ -52,6 +58,7 @@ class LabelledReader:
 
     def __init__(self, table: LabelledTable) -> None:
         self._table = table
+        self._num_classes = np.diff(table.label_offsets) if table.of_rows else np.zeros(table.num_rows, np.int64)
         self._labels = table.labels if has_label_per_word(table) else np.full(len(table.words), UNKNOWN_LABEL, np.int32)
         self._spelling_lengths = table.spellings.lengths
         self.lengths = np.diff(table.offsets)
@@ -94,7 +101,17 @@ class LabelledReader:
             spellings=torch.from_numpy(spellings),
             spelling_lengths=torch.from_numpy(spelling_lengths),
             spelling=torch.from_numpy(_padded(rank[spelled], real, 0)),
+            classes=torch.from_numpy(self._classes(rows)),
+            has_words=torch.from_numpy(lengths > 0),
         )
+
+    def _classes(self, rows: Rows) -> Rows:
+        """B K: the classes of rows."""
+        counts = np.where(rows >= 0, self._num_classes[rows], 0)
+        step = np.arange(counts.max())
+        real = step < counts[:, None]
+        places = (self._table.label_offsets[rows][:, None] + step)[real]
+        return _padded(self._table.labels[places], real, UNKNOWN_LABEL)
 
     def _spelled(self, distinct: npt.NDArray[np.int32]) -> tuple[Rows, Rows]:
         """U C and U: the characters of spellings; one of padding if there is not a single spelling."""
@@ -168,7 +185,7 @@ class LabelledStream:
 
 def has_label_per_word(table: LabelledTable) -> bool:
     """Whether each word has a label of its own, rather than each row some classes or nothing at all."""
-    return np.array_equal(table.label_offsets, table.offsets)
+    return not table.of_rows and np.array_equal(table.label_offsets, table.offsets)
 
 
 def _padded(values: npt.NDArray[np.generic], real: npt.NDArray[np.bool_], fill: int) -> Rows:

@@ -8,6 +8,16 @@ Words are given, or split from a text by the rule of `rnnlm.data.labels.words`. 
                                       from them, with a `score`, the lowest confidence of its words (all of them are
                                       right with that probability at the most)
 
+A classifier adds for each row
+
+    label, confidence                 its class, and the probability of it
+    labels, confidence                or, where a row may have several, those above a threshold, and their probabilities
+    probabilities                     on demand, of all classes, the most probable first
+
+A model of nested spans adds
+
+    entities                          the spans whose probability, the `score`, is above a threshold
+
 Places are in characters, ends exclusive. Those of entities are in the text that was split. Where words were given, they
 are in `text_column` if the words are all that it holds but white space, in order; in any other row they are in the
 words joined by a blank.
@@ -33,16 +43,20 @@ from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.config import config
 from rnnlm.data.labelled import EMPTY_WORD, NO_WORDS
 from rnnlm.data.labels.entities import ENTITIES, STRINGS, entity
-from rnnlm.data.labels.schemes import OUTSIDE, PREFIXES, Scheme, spans_of
+from rnnlm.data.labels.schemes import OUTSIDE, PREFIXES, Scheme, Span, spans_of
 from rnnlm.data.labels.words import Words, join_words, split_words
 from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.errors import ConfigError, DataError
+from rnnlm.inference.classify import Classifier, Probabilities
 from rnnlm.inference.devices import put_on_device, release_cached_memory
+from rnnlm.inference.find_spans import SpanFinder
 from rnnlm.inference.precision import Products
 from rnnlm.inference.score_work import BYTES_PER_TOKEN, NON_FINITE, seconds_per_token
 from rnnlm.inference.tag import Tagged, Tagger
 from rnnlm.inference.windows import check_windows
+from rnnlm.nn.classification_model import ClassificationModel
 from rnnlm.nn.language_model import LanguageModel
+from rnnlm.nn.span_model import FoundSpan, SpanModel
 from rnnlm.nn.tagging_model import TaggingModel
 from rnnlm.nn.translation_model import TranslationModel
 from rnnlm.tasks.tagging import TaggingConfig
@@ -50,6 +64,7 @@ from rnnlm.tasks.tagging import TaggingConfig
 _BLANKS = re.compile(r"\s*")
 NULL_WORD = "null_word: a word is null"
 SCORED_ENTITIES = pa.list_(pa.struct([*ENTITIES.value_type, pa.field("score", pa.float32())]))
+PROBABILITIES = pa.list_(pa.struct([pa.field("label", pa.string()), pa.field("probability", pa.float32())]))
 INSTEAD: dict[type[nn.Module], str] = {
     LanguageModel: "is a language model: use jobs.score or jobs.generate",
     TranslationModel: "is an encoder-decoder: use jobs.generate or jobs.score",
@@ -76,6 +91,14 @@ class PredictWork(WorkConfig):
     "Words that two pieces share."
     entities: bool | None = None
     "Write spans in place of labels; null: if the labels are O and others with the prefixes of a scheme."
+    probabilities: bool = False
+    "Of a classifier: write the probability of every class too."
+    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
+    "Of a classifier of several labels, or of spans that may nest: write those that are as probable."
+    flat: bool = False
+    "Of spans that may nest: write none that overlaps a more probable one."
+    temperature: float = Field(default=1.0, gt=0.0)
+    "Of a classifier: divides its logits (`rnnlm.inference.classify.fitted_temperature`)."
     prefix: str = ""
     "Put before the names of new columns, `error` apart."
     threads: int = Field(default=1, ge=1)
@@ -128,6 +151,10 @@ class PredictWork(WorkConfig):
             "window": self.window,
             "overlap": self.overlap,
             "entities": self.entities,
+            "probabilities": self.probabilities,
+            "threshold": self.threshold,
+            "flat": self.flat,
+            "temperature": self.temperature,
             "prefix": self.prefix,
             "threads": self.threads,
             "products": self.products.card(),
@@ -233,6 +260,10 @@ class TagProcessor(PredictProcessor):
 
     @staticmethod
     def fields(work: PredictWork) -> list[pa.Field]:
+        _refuse_changed(
+            work, ("probabilities", "threshold", "temperature"), "is about classes of rows; this is a tagger"
+        )
+        _refuse_changed(work, ("flat",), "is about spans that may nest; this is a tagger")
         if asked_scheme(loaded(work.checkpoint), work.entities) is not None:
             return [pa.field("entities", SCORED_ENTITIES)]
         split = [
@@ -279,7 +310,112 @@ class TagProcessor(PredictProcessor):
         return Processed(columns, num_words, self._tagger.num_padding)
 
 
-PROCESSORS: dict[type[nn.Module], type[PredictProcessor]] = {TaggingModel: TagProcessor}
+class ClassifyProcessor(PredictProcessor):
+    """A classifier, which gives each row its class, or several."""
+
+    def __init__(self, work: PredictWork, checkpoint: Checkpoint, device: Device) -> None:
+        super().__init__(work, checkpoint, device)
+        self._classifier = Classifier(checkpoint, products=work.products, temperature=work.temperature)
+
+    @staticmethod
+    def fields(work: PredictWork) -> list[pa.Field]:
+        model = loaded(work.checkpoint).model
+        assert isinstance(model, ClassificationModel)
+        _refuse_changed(
+            work, ("entities", "flat", "window", "overlap"), "is about labels of words; this is a classifier of rows"
+        )
+        if model.multi_label:
+            found = [pa.field("labels", STRINGS), pa.field("confidence", pa.list_(pa.float32()))]
+        else:
+            _refuse_changed(work, ("threshold",), "is about rows of several labels; these have one each")
+            found = [pa.field("label", pa.string()), pa.field("confidence", pa.float32())]
+        return [*found, *([pa.field("probabilities", PROBABILITIES)] if work.probabilities else [])]
+
+    def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - no randomness
+        work, given = self._work, self.given_rows(table)
+        found = self._classifier.classify([row.words for row in given], report=self.report)
+        finite = [np.isfinite(one).all() for one in found]
+        errors = [row.error or (None if good else NON_FINITE) for row, good in zip(given, finite, strict=True)]
+        wrong: npt.NDArray[np.bool_] = np.array([error is not None for error in errors], dtype=bool)
+        names = np.array(self._classifier.tokenizer.labels, dtype=object)
+        if self._classifier.multi_label:
+            chosen = [np.flatnonzero(one >= work.threshold) for one in found]
+            made: dict[str, Sequence[Any]] = {
+                "labels": [names[some] for some in chosen],
+                "confidence": [one[some] for one, some in zip(found, chosen, strict=True)],
+            }
+        else:
+            best = found.argmax(axis=1)
+            made = {"label": names[best].tolist(), "confidence": found[np.arange(len(found)), best].tolist()}
+        columns = {ERROR: pa.array(errors, pa.string())}
+        for field in self.fields(work):
+            if field.name == "probabilities":
+                column = _probabilities(found, names, wrong)
+            else:
+                values = made[field.name]
+                column = pa.array([None if bad else one for one, bad in zip(values, wrong, strict=True)], field.type)
+            columns[work.prefix + field.name] = column
+        num_words = sum(len(row.words) for row, error in zip(given, errors, strict=True) if error is None)
+        return Processed(columns, num_words, self._classifier.num_padding)
+
+
+class SpanProcessor(PredictProcessor):
+    """A model of spans of words, which may nest."""
+
+    def __init__(self, work: PredictWork, checkpoint: Checkpoint, device: Device) -> None:
+        super().__init__(work, checkpoint, device)
+        self._finder = SpanFinder(checkpoint, products=work.products, threshold=work.threshold, flat=work.flat)
+
+    @staticmethod
+    def fields(work: PredictWork) -> list[pa.Field]:
+        _refuse_changed(
+            work, ("probabilities", "temperature"), "is about classes of rows; this model finds spans of words"
+        )
+        _refuse_changed(work, ("window", "overlap"), "spans of words need the whole row; use max_words")
+        if work.entities is False:
+            raise ConfigError("entities: spans that may nest are all that the model finds; leave entities out")
+        return [pa.field("entities", SCORED_ENTITIES)]
+
+    def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - no randomness
+        work, given = self._work, self.given_rows(table)
+        found = self._finder.find([row.words for row in given], report=self.report)
+        errors = [row.error or (NON_FINITE if spans is None else None) for row, spans in zip(given, found, strict=True)]
+        texts = self._texts(table)
+        made = [
+            None if error else self._entities(spans or [], row.places or places_of(row.words, text))
+            for row, spans, text, error in zip(given, found, texts, errors, strict=True)
+        ]
+        columns = {
+            work.prefix + "entities": pa.array(made, SCORED_ENTITIES),
+            ERROR: pa.array(errors, pa.string()),
+        }
+        num_words = sum(len(row.words) for row, error in zip(given, errors, strict=True) if error is None)
+        return Processed(columns, num_words, self._finder.num_padding)
+
+    def _texts(self, table: pa.Table) -> list[str | None]:
+        if self._work.text_column is None:
+            return [None] * table.num_rows
+        texts: list[str | None] = table.column(self._work.text_column).to_pylist()
+        return texts
+
+    def _entities(self, found: Sequence[FoundSpan], places: Words) -> list[dict[str, Any]]:
+        """The rows of the column `entities`: in order, of those that begin together longer ones first."""
+        names = self._finder.tokenizer.labels
+        ordered = sorted(found, key=lambda span: (span.start, -span.end, span.type))
+        return [
+            {
+                **entity(*places.characters(span.start, span.end), Span(span.start, span.end, names[span.type])),
+                "score": span.probability,
+            }
+            for span in ordered
+        ]
+
+
+PROCESSORS: dict[type[nn.Module], type[PredictProcessor]] = {
+    SpanModel: SpanProcessor,
+    TaggingModel: TagProcessor,
+    ClassificationModel: ClassifyProcessor,
+}
 
 
 def asked_scheme(checkpoint: Checkpoint, entities: bool | None) -> Scheme | None:
@@ -352,6 +488,26 @@ def _behind_blanks(text: str, place: int) -> int:
     found = _BLANKS.match(text, place)
     assert found is not None
     return found.end()
+
+
+def _probabilities(found: Probabilities, names: npt.NDArray[np.object_], wrong: npt.NDArray[np.bool_]) -> pa.ListArray:
+    """Of all classes of each row, the most probable first; null where something is wrong."""
+    order = np.argsort(-found, axis=1, kind="stable")
+    sorted_probabilities = np.take_along_axis(found, order, axis=1)
+    flat = pa.StructArray.from_arrays(
+        [pa.array(names[order].ravel(), pa.string()), pa.array(sorted_probabilities.ravel())],
+        fields=list(PROBABILITIES.value_type),
+    )
+    offsets = pa.array(np.arange(len(found) + 1) * found.shape[1], pa.int32())
+    return pa.ListArray.from_arrays(offsets, flat, type=PROBABILITIES, mask=pa.array(wrong))
+
+
+def _refuse_changed(work: PredictWork, names: Sequence[str], problem: str) -> None:
+    """Raise ConfigError if an option is set that the model has no use for."""
+    defaults = PredictWork(checkpoint=work.checkpoint)
+    for name in names:
+        if getattr(work, name) != getattr(defaults, name):
+            raise ConfigError(f"{name}: it {problem}")
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

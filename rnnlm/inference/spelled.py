@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnnlm.data.labelled import LabelledTable, Spellings
 from rnnlm.data.labelled_stream import LabelledBatch
 from rnnlm.data.tokenizers.labels import PADDING
-from rnnlm.nn.tagging_model import TaggingModel
+from rnnlm.nn.word_encoder import Model, with_words
 from rnnlm.nn.words.base import WordFeature
 from rnnlm.nn.words.characters import Characters
 from rnnlm.types import LayerInputs
@@ -48,18 +48,10 @@ class SpelledOnce(WordFeature):
         return F.embedding(self.spelling.to(self._vectors.device), self._vectors)
 
 
-def with_spellings_once(model: TaggingModel) -> tuple[TaggingModel, list[SpelledOnce]]:
+def with_spellings_once(model: Model) -> tuple[Model, list[SpelledOnce]]:
     """A model with the same weights, and what in it has to be told of pools and batches."""
     once = {place: SpelledOnce(one) for place, one in enumerate(model.words) if isinstance(one, Characters)}
-    copy = TaggingModel(
-        words=[once.get(place, _feature(one)) for place, one in enumerate(model.words)],
-        encoder=model.encoder,
-        num_labels=1,
-        crf=model.crf,
-        input_dropout=model.input_dropout,
-        output_dropout=model.output_dropout,
-    )
-    copy.to_emissions = model.to_emissions
+    copy = with_words(model, [once.get(place, _feature(one)) for place, one in enumerate(model.words)])
     return copy.eval(), list(once.values())
 
 

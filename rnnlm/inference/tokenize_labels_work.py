@@ -1,6 +1,5 @@
 """Labelled rows as bulk work: words and labels in the columns that training reads (see rnnlm.data.labelled)."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from pydantic import Field
 from rnnlm.bulk.plan import CostModel
 from rnnlm.bulk.work import ERROR, Device, Processed, Processor, WorkConfig
 from rnnlm.config import config
-from rnnlm.data.labelled import LABELS, WORDS, LabelledColumns
+from rnnlm.data.labelled import LABELS, WORDS, LabelledColumns, LabelsOf, labels_metadata
 from rnnlm.data.labels.entities import STRINGS
 from rnnlm.data.tokenizers.labels import UNKNOWN_LABEL, LabelTokenizer
 from rnnlm.data.tokens import tokens_metadata
@@ -32,6 +31,8 @@ class TokenizeLabelsWork(WorkConfig):
     "Column of words, or of text that is split into words."
     labels_column: str
     "Column of a label a word, or of the class of the row."
+    labels_of: LabelsOf = "auto"
+    "What labels are of; auto: a string is the class of a row, a list has one a word. rows: a list of classes."
     keep_columns: list[str] = Field(default_factory=list)
     "Input columns that go along."
 
@@ -71,9 +72,17 @@ class TokenizeLabelsWork(WorkConfig):
         return tokenizer
 
     def output_schema(self, schema: pa.Schema, kept: Sequence[str]) -> pa.Schema:
-        LabelledColumns(schema, self.words_column, self.labels_column)  # says what does not fit
+        what_of = self.labels_metadata(schema)  # says what does not fit
         found = super().output_schema(schema, kept)
-        return found.with_metadata({**(schema.metadata or {}), **tokens_metadata(self.vocabulary())})
+        return found.with_metadata({**(schema.metadata or {}), **tokens_metadata(self.vocabulary()), **what_of})
+
+    def labels_metadata(self, schema: pa.Schema) -> dict[bytes, bytes]:
+        """What the table says its labels are of. Raises DataError if the corpus has not the columns."""
+        return labels_metadata(of_rows=self.columns(schema).of_rows)
+
+    def columns(self, schema: pa.Schema) -> LabelledColumns:
+        """Where words and labels are."""
+        return LabelledColumns(schema, self.words_column, self.labels_column, self.labels_of)
 
     def cost(self) -> CostModel:
         return CostModel(seconds_per_row=1e-5, seconds_per_byte=SECONDS_PER_BYTE)
@@ -83,10 +92,11 @@ class TokenizeLabelsWork(WorkConfig):
             "tokenizer": self.vocabulary().fingerprint,
             "words_column": self.words_column,
             "labels_column": self.labels_column,
+            "labels_of": self.labels_of,
             "keep_columns": self.keep_columns,
         }
 
-    def build(self, device: Device) -> "TokenizeLabelsProcessor":  # noqa: ARG002 - nothing to compute on a GPU
+    def build(self, device: Device) -> Processor:  # noqa: ARG002 - nothing to compute on a GPU
         return TokenizeLabelsProcessor(self)
 
 
@@ -95,7 +105,7 @@ class TokenizeLabelsProcessor(Processor):
 
     def __init__(self, work: TokenizeLabelsWork) -> None:
         self._vocabulary = work.vocabulary()
-        self._columns_of = functools.partial(LabelledColumns, words=work.words_column, labels=work.labels_column)
+        self._columns_of = work.columns
 
     def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - no randomness
         words, labels, errors = self._columns_of(table.schema).rows(table)

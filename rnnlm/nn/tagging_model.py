@@ -1,7 +1,6 @@
 """A network that gives each word of a row a label (Huang, Xu & Yu 2015; Lample et al. 2016; Ma & Hovy 2016).
 
-    x_t = [one vector of each kind for word t]        nn/words
-    h_1, ..., h_T = encoder(x_1, ..., x_T)            any stack of layers, bidirectional as a rule
+    h_1, ..., h_T = encoder of the words              nn/word_encoder
     e_t = W h_t + b                                   the emissions: a score for each label, in nats
 
 softmax     P(y | x) = product over t of softmax(e_t)[y_t]
@@ -17,7 +16,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnlm.data.labelled_stream import LabelledBatch
 from rnnlm.data.labels.schemes import OUTSIDE, Scheme, may_follow
@@ -25,6 +24,7 @@ from rnnlm.nn.crf import ChainCRF
 from rnnlm.nn.dropout import Dropout
 from rnnlm.nn.products import Linear
 from rnnlm.nn.stack import Stack
+from rnnlm.nn.word_encoder import WordEncoder
 from rnnlm.nn.words.base import WordFeature
 from rnnlm.structure.chain import Allowed, Emissions, Labels, log_likelihood
 from rnnlm.types import Mask
@@ -40,7 +40,7 @@ class Tagged(NamedTuple):
     confidences: Float[Tensor, "B T"]
 
 
-class TaggingModel(nn.Module):
+class TaggingModel(WordEncoder):
     """`crf` is null for the softmax."""
 
     def __init__(
@@ -53,15 +53,9 @@ class TaggingModel(nn.Module):
         input_dropout: Dropout,
         output_dropout: Dropout,
     ) -> None:
-        super().__init__()
-        self.words, self.encoder = nn.ModuleList(words), encoder
+        super().__init__(words=words, encoder=encoder, input_dropout=input_dropout, output_dropout=output_dropout)
         self.to_emissions = Linear(encoder.output_size, num_labels)
         self.crf = crf
-        self.input_dropout, self.output_dropout = input_dropout, output_dropout
-
-    @property
-    def device(self) -> torch.device:
-        return self.to_emissions.weight.device
 
     @property
     def precision(self) -> torch.dtype:
@@ -70,9 +64,7 @@ class TaggingModel(nn.Module):
 
     def emissions(self, batch: LabelledBatch) -> Emissions:
         """B T L, in nats; behind the end of a row they mean nothing."""
-        inputs = torch.cat([feature(batch) for feature in self.words], dim=2)
-        hidden = self.encoder.read(self.input_dropout(inputs), batch.lengths)
-        emissions: Emissions = self.to_emissions(self.output_dropout(hidden)).to(self.precision)
+        emissions: Emissions = self.to_emissions(self.output_dropout(self.read(batch))).to(self.precision)
         return emissions
 
     def loss(self, batch: LabelledBatch) -> Float[Tensor, ""]:

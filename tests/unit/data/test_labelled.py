@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rnnlm.data.labelled import LabelledColumns, LabelledTable, read_labelled_table
+from rnnlm.data.labelled_stream import has_label_per_word
 from rnnlm.data.tokenizers import load_tokenizer
 from rnnlm.data.tokenizers.labels import (
     FIRST_CHARACTER,
@@ -152,6 +153,30 @@ def test_text_is_split_and_a_class_is_that_of_the_row(vocabulary, tmp_path):
     found = work_of(vocabulary, tmp_path).build("cpu").process(table, np.arange(2)).columns
     assert found["words"].to_pylist() == [["The", "cat", "saw", "."], None]
     assert found["labels"].to_pylist() == [["D"], None]
+
+
+def test_what_labels_are_of_is_kept_in_the_table(vocabulary, tmp_path):
+    # As many classes as words by chance: only the table's own word tells them from labels of words.
+    source = pa.table({"w": [["the", "cat"], ["saw"], ["the"]], "l": [["D", "N"], ["V"], []]})
+    for labels_of, of_rows, rows in (("auto", False, 2), ("words", False, 2), ("rows", True, 3)):
+        work = work_of(vocabulary, tmp_path, labels_of=labels_of)
+        found = work.build("cpu").process(source, np.arange(3)).columns
+        assert found["error"].null_count == rows
+        schema = work.output_schema(source.schema, [])
+        pq.write_table(pa.table({name: found[name] for name in schema.names}, schema=schema), tmp_path / "a.parquet")
+        table = read_labelled_table(str(tmp_path / "a.parquet"), vocabulary)
+        assert (table.of_rows, table.num_rows) == (of_rows, rows)
+        assert has_label_per_word(table) is not of_rows
+    identities = [work_of(vocabulary, tmp_path, labels_of=one).identity() for one in ("auto", "rows")]
+    assert identities[0] != identities[1]
+
+
+def test_a_string_is_the_class_of_its_row(vocabulary, tmp_path):
+    schema = pa.schema([("w", pa.string()), ("l", pa.string())])
+    for labels_of in ("auto", "rows"):
+        assert work_of(vocabulary, tmp_path, labels_of=labels_of).columns(schema).of_rows
+    with pytest.raises(DataError, match="labels_of=words needs a list"):
+        LabelledColumns(schema, "w", "l", "words")
 
 
 @pytest.mark.parametrize(

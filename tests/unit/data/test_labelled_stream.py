@@ -87,6 +87,31 @@ def test_without_a_label_a_word_there_is_none(labels):
     assert spelled(TOKENIZER, batch, 2) == ["cat", "a"]
 
 
+def test_classes_of_rows_are_padded():
+    classes = [["N"], ["V", "O", "new"], [], ["O"]]  # as many labels as words in some
+    rows = [["a"], ["be", "a", "cat"], ["a"], []]
+    table = LabelledTable.from_rows(rows, classes, TOKENIZER, of_rows=True)
+    batch = LabelledReader(table).read(np.array([0, 1, 2, 3, -1]))
+    unknown = UNKNOWN_LABEL
+    n, v, o = TOKENIZER.label_ids(LABELS).tolist()
+    none = [unknown] * 3
+    assert batch.classes.tolist() == [[n, unknown, unknown], [v, o, unknown], none, [o, unknown, unknown], none]
+    assert batch.has_words.tolist() == [True, True, True, False, False]
+    assert not batch.mask.any()
+    assert LabelledReader(table).read(np.array([2, -1])).classes.shape == (2, 0)
+    assert LabelledReader(TABLE).read(np.arange(3)).classes.shape == (3, 0)
+
+
+def test_rows_are_cut_behind_their_first_words():
+    table = LabelledTable.from_rows([["a", "be", "cat"], [], ["of"]], [["N"], [], ["V"]], TOKENIZER, of_rows=True)
+    cut = table.first_words(2)
+    batch = LabelledReader(cut).read(np.arange(3))
+    assert [spelled(TOKENIZER, batch, row) for row in (0, 2)] == [["a", "be"], ["of"]]
+    assert cut.offsets.tolist() == [0, 2, 2, 3]
+    assert cut.fingerprint != table.fingerprint
+    assert table.first_words(3).fingerprint == table.fingerprint
+
+
 def test_rows_without_words_alone_make_a_batch():
     batch = LabelledReader(LabelledTable.from_rows([[], []], None, TOKENIZER)).read(np.arange(2))
     assert batch.words.tolist() == [[0], [0]]

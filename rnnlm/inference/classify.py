@@ -1,0 +1,96 @@
+"""Classes of rows of words with a classifier.
+
+Rows that are read together are of like length and padded to the longest; one that is longer than a batch is read alone
+and whole. A row's result does not depend on the other rows, up to the rounding of float32 products of another shape.
+
+A network is often surer than it is right. `fitted_temperature` finds on held-out rows the number that its logits are to
+be divided by; give it to `python -m jobs.predict temperature=...`.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rnnlm.checkpoint import Checkpoint
+from rnnlm.data.labelled import LabelledTable
+from rnnlm.data.labelled_stream import LabelledReader
+from rnnlm.data.tokenizers.labels import LabelTokenizer
+from rnnlm.inference.packed import Report, ignore
+from rnnlm.inference.precision import Products
+from rnnlm.inference.spelled import spelling_of, with_spellings_once
+from rnnlm.nn.calibration import fit_temperature
+from rnnlm.nn.classification_model import ClassificationModel, counted_rows, only_class, several_hot
+from rnnlm.tasks.word_encoder import in_batches
+
+BATCH_WORDS = 4096  # words that are read at a time, padding counted
+POOL_WORDS = 1 << 18  # words whose rows are sorted by length together; bounds memory
+
+Probabilities = npt.NDArray[np.float32]  # rows x classes
+
+
+class Classifier:
+    """Classifies rows of words; build it once."""
+
+    def __init__(self, checkpoint: Checkpoint, *, products: Products | None = None, temperature: float = 1.0) -> None:
+        """`products` (default: float32) says how the model computes; logits are divided by `temperature`."""
+        assert isinstance(checkpoint.model, ClassificationModel)
+        assert isinstance(checkpoint.tokenizer, LabelTokenizer)
+        self._model, self._once = with_spellings_once(checkpoint.model)
+        self.tokenizer = checkpoint.tokenizer
+        self.multi_label = checkpoint.model.multi_label
+        self._temperature = temperature
+        self._weights = (products or Products()).prepare(checkpoint.model.device)
+        self.num_padding = 0  # positions computed by the last call that belong to no word
+
+    def classify(self, rows: Sequence[Sequence[str]], *, report: Report = ignore) -> Probabilities:
+        """The probability of each class of the vocabulary, for each row in its order; nan for a row without words.
+
+        `report` is told the share of words that is done.
+        """
+        found = np.full((len(rows), len(self.tokenizer.labels)), np.nan, dtype=np.float32)
+        done = self.num_padding = 0
+        num_words = sum(map(len, rows))
+        with torch.inference_mode(), self._weights.active():
+            for pool in _pools(rows):
+                table = LabelledTable.from_rows([rows[row] for row in pool], None, self.tokenizer)
+                for characters in self._once:
+                    characters.read(table.spellings)
+                reader = LabelledReader(table)
+                for places in reader.plan(reader.by_length(np.arange(len(pool))), BATCH_WORDS):
+                    for characters in self._once:
+                        characters.spelling = spelling_of(table, places)
+                    batch = reader.read(places)
+                    found[pool[places]] = self._model.probabilities(batch, self._temperature).cpu().numpy()
+                    real = int(reader.lengths[places].sum())
+                    self.num_padding += batch.words.numel() - real
+                    done += real
+                report(done / num_words)
+        return found
+
+
+def fitted_temperature(checkpoint: Checkpoint, table: LabelledTable) -> float:
+    """The temperature that calibrates a classifier on held-out rows (`rnnlm.nn.calibration`)."""
+    model = checkpoint.model
+    assert isinstance(model, ClassificationModel)
+    assert table.of_rows, "labels of words are no classes"
+    logits, targets = [], []
+    with torch.inference_mode():
+        for batch in in_batches(LabelledReader(table), np.flatnonzero(np.diff(table.offsets))):
+            rows = counted_rows(batch, multi_label=model.multi_label)
+            logits.append(model.logits(batch).cpu()[rows])
+            classes = batch.classes[rows]
+            several = model.multi_label
+            targets.append(several_hot(classes, logits[0].shape[1]) if several else only_class(classes))
+    return fit_temperature(torch.cat(logits), torch.cat(targets))
+
+
+def _pools(rows: Sequence[Sequence[str]]) -> Iterator[npt.NDArray[np.int64]]:
+    """Numbers of rows with words that go together until there are POOL_WORDS words."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    some = np.flatnonzero(lengths)
+    pool = (np.cumsum(lengths[some]) - 1) // POOL_WORDS
+    for begin, end in pairwise([*np.flatnonzero(np.diff(pool, prepend=-1)).tolist(), len(some)]):
+        yield some[begin:end]
