@@ -217,6 +217,12 @@ def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:
                     where=Place(file=file),
                     todo="make it again with python -m jobs.tokenize_corpus and this tokenizer_path",
                 )
+            if LABELS not in parquet.schema_arrow.names:
+                raise DataError(
+                    "the table has no labels; one of spans is for task=entities",
+                    where=Place(file=file),
+                    todo="make it with labels_column=... of labels",
+                )
             kinds.add(metadata.get(LABELS_OF_KEY, b"words"))
             table = parquet.read([WORDS, LABELS])
         for row_words, row_labels in zip(

@@ -10,9 +10,8 @@ every word is wrong and no span was found, or a system would gain by failing whe
 reference (null, or no label) is counted and left out. What is kept grows with classes and distinct counts, not rows.
 """
 
-import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 
 from rnnlm.data.files import expand_paths
 from rnnlm.data.labels.entities import spans_in
-from rnnlm.data.labels.schemes import OUTSIDE, PREFIXES, Scheme, Span, spans_of
+from rnnlm.data.labels.schemes import OUTSIDE, Scheme, Span, scheme_of_names, spans_of
 from rnnlm.determinism import derive_seed
 from rnnlm.errors import DataError, Place
 from rnnlm.evaluation.label_metrics import (
@@ -46,7 +45,6 @@ NUM_BINS = 15  # of confidence, as Guo et al. 2017 have
 MAX_MISTAKES = 24  # that are shown, of each sort
 CONTEXT = 12  # words on either side of a mistake
 MAX_CHARS = 300  # of a text that stands for a row
-_LABEL = re.compile(r"([BIESLU])-.+", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -141,16 +139,6 @@ def evaluate_labels(path: str, columns: LabelColumns, *, scheme: Scheme | None =
     for batch in read_batches(files, found.needs()):
         work.add(batch)
     return work.result(draws)
-
-
-def guess_scheme(labels: Collection[str]) -> Scheme | None:
-    """The first scheme that has all of these labels, if O is one and all others have a prefix and a type."""
-    prefixed = [_LABEL.fullmatch(label) for label in labels if label != OUTSIDE]
-    if OUTSIDE not in labels or not prefixed or not all(prefixed):
-        return None
-    prefixes = {match[1] for match in prefixed if match}
-    schemes: tuple[Scheme, ...] = ("iob2", "iobes", "bilou")
-    return next((scheme for scheme in schemes if prefixes <= set(PREFIXES[scheme])), None)
 
 
 def bootstrap(counts: Counter[tuple[int, int]], draws: int, seed: int = SEED) -> Estimate:
@@ -345,7 +333,7 @@ class _Pass:
                 todo="check predictions and reference_column",
             )
         if self._spans is not None and self._has_labels and self._given is None:
-            self._scheme = guess_scheme(self._seen)  # O may have been awaited until now
+            self._scheme = scheme_of_names(self._seen)  # O may have been awaited until now
             if self._scheme is None:
                 self._spans = None
         if self._tags is None and self._spans is None:
@@ -475,7 +463,7 @@ class _Pass:
         ):
             if kind == "labels":
                 self._seen.update(pc.unique(lists.flatten()).drop_null().to_pylist())
-        self._scheme = guess_scheme({*self._seen, OUTSIDE})
+        self._scheme = scheme_of_names({*self._seen, OUTSIDE})
         if self._scheme is None and self._seen - {OUTSIDE}:
             if self._tags is None:
                 raise self._no_scheme()

@@ -7,8 +7,7 @@ A network is often surer than it is right. `fitted_temperature` finds on held-ou
 be divided by; give it to `python -m jobs.predict temperature=...`.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +19,10 @@ from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.inference.packed import Report, ignore
 from rnnlm.inference.precision import Products
-from rnnlm.inference.spelled import spelling_of, with_spellings_once
+from rnnlm.inference.spelled import in_pools, with_spellings_once
 from rnnlm.nn.calibration import fit_temperature
 from rnnlm.nn.classification_model import ClassificationModel, counted_rows, only_class, several_hot
 from rnnlm.tasks.word_encoder import in_batches
-
-BATCH_WORDS = 4096  # words that are read at a time, padding counted
-POOL_WORDS = 1 << 18  # words whose rows are sorted by length together; bounds memory
 
 Probabilities = npt.NDArray[np.float32]  # rows x classes
 
@@ -54,19 +50,10 @@ class Classifier:
         done = self.num_padding = 0
         num_words = sum(map(len, rows))
         with torch.inference_mode(), self._weights.active():
-            for pool in _pools(rows):
-                table = LabelledTable.from_rows([rows[row] for row in pool], None, self.tokenizer)
-                for characters in self._once:
-                    characters.read(table.spellings)
-                reader = LabelledReader(table)
-                for places in reader.plan(reader.by_length(np.arange(len(pool))), BATCH_WORDS):
-                    for characters in self._once:
-                        characters.spelling = spelling_of(table, places)
-                    batch = reader.read(places)
-                    found[pool[places]] = self._model.probabilities(batch, self._temperature).cpu().numpy()
-                    real = int(reader.lengths[places].sum())
-                    self.num_padding += batch.words.numel() - real
-                    done += real
+            for read in in_pools(rows, self.tokenizer, self._once):
+                found[read.rows] = self._model.probabilities(read.batch, self._temperature).cpu().numpy()
+                self.num_padding += read.num_padding
+                done += int(read.lengths.sum())
                 report(done / num_words)
         return found
 
@@ -85,12 +72,3 @@ def fitted_temperature(checkpoint: Checkpoint, table: LabelledTable) -> float:
             several = model.multi_label
             targets.append(several_hot(classes, logits[0].shape[1]) if several else only_class(classes))
     return fit_temperature(torch.cat(logits), torch.cat(targets))
-
-
-def _pools(rows: Sequence[Sequence[str]]) -> Iterator[npt.NDArray[np.int64]]:
-    """Numbers of rows with words that go together until there are POOL_WORDS words."""
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    some = np.flatnonzero(lengths)
-    pool = (np.cumsum(lengths[some]) - 1) // POOL_WORDS
-    for begin, end in pairwise([*np.flatnonzero(np.diff(pool, prepend=-1)).tolist(), len(some)]):
-        yield some[begin:end]

@@ -5,24 +5,16 @@ and whole, and needs memory for scores of all its spans (`rnnlm.nn.span_model`).
 other rows, up to the rounding of float32 products of another shape.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from rnnlm.checkpoint import Checkpoint
-from rnnlm.data.labelled import LabelledTable
-from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.inference.packed import Report, ignore
 from rnnlm.inference.precision import Products
-from rnnlm.inference.spelled import spelling_of, with_spellings_once
+from rnnlm.inference.spelled import in_pools, with_spellings_once
 from rnnlm.nn.span_model import FoundSpan, SpanModel
-
-BATCH_WORDS = 4096  # words that are read at a time, padding counted
-POOL_WORDS = 1 << 18  # words whose rows are sorted by length together; bounds memory
 
 
 class SpanFinder:
@@ -49,31 +41,13 @@ class SpanFinder:
         done = self.num_padding = 0
         num_words = sum(map(len, rows))
         with torch.inference_mode(), self._weights.active():
-            for pool in _pools(rows):
-                table = LabelledTable.from_rows([rows[row] for row in pool], None, self.tokenizer)
-                for characters in self._once:
-                    characters.read(table.spellings)
-                reader = LabelledReader(table)
-                for places in reader.plan(reader.by_length(np.arange(len(pool))), BATCH_WORDS):
-                    for characters in self._once:
-                        characters.spelling = spelling_of(table, places)
-                    batch = reader.read(places)
-                    probabilities = self._model.probabilities(batch)
-                    finite = probabilities.isfinite().flatten(1).all(1).tolist()
-                    selected = self._model.select(probabilities, batch, threshold=self._threshold, flat=self._flat)
-                    for row, spans, good in zip(pool[places].tolist(), selected, finite, strict=True):
-                        found[row] = spans if good else None
-                    real = int(reader.lengths[places].sum())
-                    self.num_padding += batch.words.numel() - real
-                    done += real
+            for read in in_pools(rows, self.tokenizer, self._once):
+                probabilities = self._model.probabilities(read.batch)
+                finite = probabilities.isfinite().flatten(1).all(1).tolist()
+                selected = self._model.select(probabilities, read.batch, threshold=self._threshold, flat=self._flat)
+                for row, spans, good in zip(read.rows.tolist(), selected, finite, strict=True):
+                    found[row] = spans if good else None
+                self.num_padding += read.num_padding
+                done += int(read.lengths.sum())
                 report(done / num_words)
         return found
-
-
-def _pools(rows: Sequence[Sequence[str]]) -> Iterator[npt.NDArray[np.int64]]:
-    """Numbers of rows with words that go together until there are POOL_WORDS words."""
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    some = np.flatnonzero(lengths)
-    pool = (np.cumsum(lengths[some]) - 1) // POOL_WORDS
-    for begin, end in pairwise([*np.flatnonzero(np.diff(pool, prepend=-1)).tolist(), len(some)]):
-        yield some[begin:end]

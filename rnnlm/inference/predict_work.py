@@ -26,7 +26,7 @@ words joined by a blank.
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -43,7 +43,7 @@ from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.config import config
 from rnnlm.data.labelled import EMPTY_WORD, NO_WORDS
 from rnnlm.data.labels.entities import ENTITIES, STRINGS, entity
-from rnnlm.data.labels.schemes import OUTSIDE, PREFIXES, Scheme, Span, spans_of
+from rnnlm.data.labels.schemes import Scheme, Span, scheme_of_names, spans_of
 from rnnlm.data.labels.words import Words, join_words, split_words
 from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.errors import ConfigError, DataError
@@ -425,24 +425,11 @@ def asked_scheme(checkpoint: Checkpoint, entities: bool | None) -> Scheme | None
     assert isinstance(checkpoint.task, TaggingConfig)
     assert isinstance(checkpoint.tokenizer, LabelTokenizer)
     labels, known = checkpoint.tokenizer.labels, checkpoint.task.scheme
-    scheme = entity_scheme(labels) if known in ("auto", "none") else _if_it_has(labels, cast(Scheme, known))
+    scheme = scheme_of_names(labels) if known in ("auto", "none") else _if_it_has(labels, cast(Scheme, known))
     if scheme is None and entities:
         shown = ", ".join(labels[:5])
         raise ConfigError(f"entities: the labels of the checkpoint ({shown}, ...) are not those of a scheme of spans")
     return scheme
-
-
-def entity_scheme(labels: Collection[str]) -> Scheme | None:
-    """The first scheme that has all of these labels, if O is one of them and all others have a prefix and a type.
-
-    Which of several does not matter: spans are read by one rule from all of them.
-    """
-    prefixed = [re.fullmatch(r"([BIESLU])-.+", label, re.DOTALL) for label in labels if label != OUTSIDE]
-    if OUTSIDE not in labels or not prefixed or not all(prefixed):
-        return None
-    found = {match[1] for match in prefixed if match}
-    schemes: tuple[Scheme, ...] = ("iob2", "iobes", "bilou")
-    return next((scheme for scheme in schemes if found <= set(PREFIXES[scheme])), None)
 
 
 def _if_it_has(labels: Sequence[str], scheme: Scheme) -> Scheme | None:

@@ -1,6 +1,9 @@
-"""What characters say of words, computed once for the batches of a whole pool of rows."""
+"""Rows of words in batches, pool by pool: a pool's rows are sorted by length, and what characters say of its words is
+computed once for all its batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnnlm.data.labelled import LabelledTable, Spellings
-from rnnlm.data.labelled_stream import LabelledBatch
-from rnnlm.data.tokenizers.labels import PADDING
+from rnnlm.data.labelled_stream import LabelledBatch, LabelledReader
+from rnnlm.data.tokenizers.labels import PADDING, LabelTokenizer
 from rnnlm.nn.word_encoder import Model, with_words
 from rnnlm.nn.words.base import WordFeature
 from rnnlm.nn.words.characters import Characters
 from rnnlm.types import LayerInputs
 
+BATCH_WORDS = 4096  # words that are read at a time, padding counted; a longer row is read alone
+POOL_WORDS = 1 << 18  # words whose rows are sorted by length together; bounds memory
 CHARACTERS = 1 << 16  # that are read at a time, padding counted; bounds memory
 
 Ids = npt.NDArray[np.int64]
@@ -53,6 +58,41 @@ def with_spellings_once(model: Model) -> tuple[Model, list[SpelledOnce]]:
     once = {place: SpelledOnce(one) for place, one in enumerate(model.words) if isinstance(one, Characters)}
     copy = with_words(model, [once.get(place, _feature(one)) for place, one in enumerate(model.words)])
     return copy.eval(), list(once.values())
+
+
+class Read(NamedTuple):
+    """A batch, the numbers of its rows, and how many words each has."""
+
+    rows: Ids
+    lengths: Ids
+    batch: LabelledBatch
+
+    @property
+    def num_padding(self) -> int:
+        """Positions that belong to no word."""
+        return self.batch.words.numel() - int(self.lengths.sum())
+
+
+def in_pools(rows: Sequence[Sequence[str]], tokenizer: LabelTokenizer, once: Sequence[SpelledOnce]) -> Iterator[Read]:
+    """All rows that have words, in batches of like length, for the model that `once` belongs to."""
+    for pool in _pools(rows):
+        table = LabelledTable.from_rows([rows[row] for row in pool], None, tokenizer)
+        for characters in once:
+            characters.read(table.spellings)
+        reader = LabelledReader(table)
+        for places in reader.plan(reader.by_length(np.arange(len(pool))), BATCH_WORDS):
+            for characters in once:
+                characters.spelling = spelling_of(table, places)
+            yield Read(pool[places], reader.lengths[places], reader.read(places))
+
+
+def _pools(rows: Sequence[Sequence[str]]) -> Iterator[Ids]:
+    """Numbers of rows with words that go together until there are POOL_WORDS words."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    some = np.flatnonzero(lengths)
+    pool = (np.cumsum(lengths[some]) - 1) // POOL_WORDS
+    for begin, end in pairwise([*np.flatnonzero(np.diff(pool, prepend=-1)).tolist(), len(some)]):
+        yield some[begin:end]
 
 
 def spelling_of(table: LabelledTable, rows: Ids) -> Tensor:

@@ -5,7 +5,7 @@ rows, up to the rounding of float32 products of another shape. Rows longer than 
 `rnnlm.inference.windows`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,17 +14,12 @@ import numpy.typing as npt
 import torch
 
 from rnnlm.checkpoint import Checkpoint
-from rnnlm.data.labelled import LabelledTable
-from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.inference.packed import Report, ignore
 from rnnlm.inference.precision import Products
-from rnnlm.inference.spelled import spelling_of, with_spellings_once
-from rnnlm.inference.windows import Piece, cut
+from rnnlm.inference.spelled import in_pools, with_spellings_once
+from rnnlm.inference.windows import cut
 from rnnlm.nn.tagging_model import TaggingModel
-
-BATCH_WORDS = 4096  # words that are labelled at a time, padding counted
-POOL_WORDS = 1 << 18  # words whose rows are sorted by length together; bounds memory
 
 
 class Tagged(NamedTuple):
@@ -59,34 +54,19 @@ class Tagger:
         confidences = np.zeros(offsets[-1], dtype=np.float32)
         done = self.num_padding = 0
         every = [piece for row, given in enumerate(rows) for piece in cut(row, len(given), window, overlap)]
+        words = [rows[piece.row][piece.start : piece.stop] for piece in every]
         with torch.inference_mode(), self._weights.active():
-            for pieces in _pools(every):
-                words = [rows[piece.row][piece.start : piece.stop] for piece in pieces]
-                table = LabelledTable.from_rows(words, None, self.tokenizer)
-                for characters in self._once:
-                    characters.read(table.spellings)
-                reader = LabelledReader(table)
-                for places in reader.plan(reader.by_length(np.arange(len(pieces))), BATCH_WORDS):
-                    for characters in self._once:
-                        characters.spelling = spelling_of(table, places)
-                    found = [values.cpu().numpy() for values in self._model.decode(reader.read(places))]
-                    self.num_padding += int(found[0].size - reader.lengths[places].sum())
-                    for place, own_labels, own_confidences in zip(places.tolist(), *found, strict=True):
-                        row, start, _, first, behind = pieces[place]
-                        target = slice(offsets[row] + first, offsets[row] + behind)
-                        labels[target] = own_labels[first - start : behind - start]
-                        confidences[target] = own_confidences[first - start : behind - start]
-                        done += behind - first
-                    report(done / len(labels))
+            for read in in_pools(words, self.tokenizer, self._once):
+                found = [values.cpu().numpy() for values in self._model.decode(read.batch)]
+                self.num_padding += read.num_padding
+                for place, own_labels, own_confidences in zip(read.rows.tolist(), *found, strict=True):
+                    row, start, _, first, behind = every[place]
+                    target = slice(offsets[row] + first, offsets[row] + behind)
+                    labels[target] = own_labels[first - start : behind - start]
+                    confidences[target] = own_confidences[first - start : behind - start]
+                    done += behind - first
+                report(done / len(labels))
         names = self._names[labels]
         return [
             Tagged(names[start:stop].tolist(), confidences[start:stop]) for start, stop in pairwise(offsets.tolist())
         ]
-
-
-def _pools(pieces: Sequence[Piece]) -> Iterator[Sequence[Piece]]:
-    """Pieces that go together until there are POOL_WORDS words."""
-    ends = np.cumsum([piece.stop - piece.start for piece in pieces], dtype=np.int64)
-    pool = (ends - 1) // POOL_WORDS
-    for begin, end in pairwise([*np.flatnonzero(np.diff(pool, prepend=-1)).tolist(), len(pieces)]):
-        yield pieces[begin:end]

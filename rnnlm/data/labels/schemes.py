@@ -94,6 +94,17 @@ def convert(labels: Sequence[str], source: Scheme, target: Scheme) -> list[str]:
     return labels_of(spans_of(labels, source), len(labels), target)
 
 
+def scheme_of_names(labels: Collection[str]) -> Scheme | None:
+    """The first of iob2, iobes and bilou that has all of these labels, if O is one of them and all others have a prefix
+    and a type. Which of several does not matter: spans are read by one rule from all of them."""
+    prefixed = [re.fullmatch(r"([BIESLU])-.+", label, re.DOTALL) for label in labels if label != OUTSIDE]
+    if OUTSIDE not in labels or not prefixed or not all(prefixed):
+        return None
+    found = {match[1] for match in prefixed if match}
+    schemes: tuple[Scheme, ...] = ("iob2", "iobes", "bilou")
+    return next((scheme for scheme in schemes if found <= set(PREFIXES[scheme])), None)
+
+
 def check_schemes(source: Scheme | None, target: Scheme | None) -> None:
     """Raise ValueError if labels of no scheme are to be written in one."""
     if target is not None and source is None:

@@ -197,3 +197,10 @@ def test_a_tokenizer_of_another_kind_is_refused(tmp_path):
     work = TokenizeLabelsWork(tokenizer=str(tmp_path / "vocabulary"), words_column="w", labels_column="l")
     with pytest.raises(ConfigError, match="tokenizer=labels"):
         work.vocabulary()
+
+
+def test_a_table_of_spans_is_no_table_of_labels(vocabulary, tmp_path):
+    table = pa.table({"words": [["the"]], "spans": [[]]}).replace_schema_metadata(tokens_metadata(vocabulary))
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="no labels; one of spans is for task=entities"):
+        read_labelled_table(str(tmp_path), vocabulary)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rnnlm.data.labels.entities import ENTITIES
-from rnnlm.data.labels.schemes import Span, spans_of
+from rnnlm.data.labels.schemes import Span, scheme_of_names, spans_of
 from rnnlm.errors import DataError
 from rnnlm.evaluation.label_metrics import (
     confusion,
@@ -20,7 +20,7 @@ from rnnlm.evaluation.label_metrics import (
     tagging_accuracy,
 )
 from rnnlm.evaluation.label_plots import OTHER, largest_confusions, map_confusions
-from rnnlm.evaluation.labelled import LabelColumns, bootstrap, evaluate_labels, guess_scheme
+from rnnlm.evaluation.labelled import LabelColumns, bootstrap, evaluate_labels
 from rnnlm.evaluation.labelled_report import labelled_sentences, write_labelled
 from rnnlm.storage import open_location
 
@@ -158,8 +158,8 @@ def test_a_guess_may_need_later_parts(tmp_path):
     assert (found.scheme, found.spans.classes.micro.recall) == ("iobes", 0.5)
     path = write(tmp_path / "p", 2, labels=[["O", "B-A"], ["NOUN"]], predicted_labels=[["O", "B-A"], ["NOUN"]])
     assert evaluate_labels(path, COLUMNS).spans is None
-    assert guess_scheme({"B-A", "I-A"}) is None
-    assert guess_scheme({"O", "U-A", "L-A"}) == "bilou"
+    assert scheme_of_names({"B-A", "I-A"}) is None
+    assert scheme_of_names({"O", "U-A", "L-A"}) == "bilou"
 
 
 def test_nested_entities_are_sets_of_spans(tmp_path):

@@ -10,7 +10,7 @@ from rnnlm.data.labelled import LabelledTable
 from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.tokenizers.labels import LabelsConfig
 from rnnlm.errors import ConfigError
-from rnnlm.inference import classify
+from rnnlm.inference import spelled
 from rnnlm.inference.classify import Classifier, fitted_temperature
 from rnnlm.inference.predict_work import PROBABILITIES, PredictWork
 from rnnlm.nn.cells.lstm import LSTMConfig
@@ -69,8 +69,8 @@ def processed(work, **columns):
 
 @pytest.mark.parametrize("kind", ["one", "several"])
 def test_a_row_is_classified_as_if_it_were_alone(kind, request, monkeypatch):
-    monkeypatch.setattr(classify, "BATCH_WORDS", 40)
-    monkeypatch.setattr(classify, "POOL_WORDS", 150)
+    monkeypatch.setattr(spelled, "BATCH_WORDS", 40)
+    monkeypatch.setattr(spelled, "POOL_WORDS", 150)
     checkpoint, shares = request.getfixturevalue(kind), []
     classifier = Classifier(checkpoint)
     rows = [*random_rows(60), WORDS * 20, []]  # one is longer than a batch

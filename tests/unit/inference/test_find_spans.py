@@ -13,7 +13,7 @@ from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.labels.words import split_words
 from rnnlm.data.tokenizers.labels import LabelsConfig
 from rnnlm.errors import ConfigError
-from rnnlm.inference import find_spans, predict_work
+from rnnlm.inference import predict_work, spelled
 from rnnlm.inference.find_spans import SpanFinder
 from rnnlm.inference.predict_work import SCORED_ENTITIES, PredictWork
 from rnnlm.nn.cells.lstm import LSTMConfig
@@ -67,8 +67,8 @@ def processed(work, **columns):
 
 
 def test_spans_of_a_row_are_found_as_if_it_were_alone(checkpoint, monkeypatch):
-    monkeypatch.setattr(find_spans, "BATCH_WORDS", 40)
-    monkeypatch.setattr(find_spans, "POOL_WORDS", 150)
+    monkeypatch.setattr(spelled, "BATCH_WORDS", 40)
+    monkeypatch.setattr(spelled, "POOL_WORDS", 150)
     finder, rows, shares = SpanFinder(checkpoint), random_rows(60), []
     found = finder.find(rows, report=shares.append)
     assert shares[-1] == 1.0

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from rnnlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnlm.data.labelled import LabelledTable
 from rnnlm.data.labelled_stream import LabelledReader
+from rnnlm.data.labels.schemes import scheme_of_names
 from rnnlm.data.labels.words import split_words
 from rnnlm.data.tokenizers.labels import LabelsConfig
 from rnnlm.errors import ConfigError, DataError
-from rnnlm.inference import predict_work, spelled, tag
-from rnnlm.inference.predict_work import PredictWork, align, entity_scheme, places_of, reads
+from rnnlm.inference import predict_work, spelled
+from rnnlm.inference.predict_work import PredictWork, align, places_of, reads
 from rnnlm.inference.tag import Tagger
 from rnnlm.inference.windows import check_windows, cut
 from rnnlm.nn.cells.lstm import LSTMConfig
@@ -83,8 +84,8 @@ def processed(work, **columns):
 
 @pytest.mark.parametrize("kind", ["entities", "tags"])
 def test_a_row_is_labelled_as_if_it_were_alone(kind, request, monkeypatch):
-    monkeypatch.setattr(tag, "BATCH_WORDS", 40)
-    monkeypatch.setattr(tag, "POOL_WORDS", 150)
+    monkeypatch.setattr(spelled, "BATCH_WORDS", 40)
+    monkeypatch.setattr(spelled, "POOL_WORDS", 150)
     tagger = Tagger(request.getfixturevalue(kind))
     rows = random_rows(60)
     found = tagger.tag(rows)
@@ -100,7 +101,7 @@ def test_a_row_is_labelled_as_if_it_were_alone(kind, request, monkeypatch):
 
 
 def test_a_batch_is_one_pass_and_holds_no_more_than_its_budget(tags, monkeypatch):
-    monkeypatch.setattr(tag, "BATCH_WORDS", 30)
+    monkeypatch.setattr(spelled, "BATCH_WORDS", 30)
     sizes, shares = [], []
     decode = type(tags.model).decode
 
@@ -123,7 +124,7 @@ def test_a_batch_is_one_pass_and_holds_no_more_than_its_budget(tags, monkeypatch
 @pytest.mark.parametrize("kind", ["entities", "tags"])
 def test_spellings_that_are_read_once_for_all_batches_say_the_same(kind, request, monkeypatch):
     monkeypatch.setattr(spelled, "CHARACTERS", 9)  # several parts, longest words first
-    monkeypatch.setattr(tag, "BATCH_WORDS", 20)
+    monkeypatch.setattr(spelled, "BATCH_WORDS", 20)
     checkpoint = request.getfixturevalue(kind)
     rows = [*random_rows(30, seed=7), ["a" * 300, "b"], []]
     table = LabelledTable.from_rows(rows, None, checkpoint.tokenizer)
@@ -291,12 +292,12 @@ def test_the_type_of_the_column_decides_how_words_are_read():
 
 
 def test_labels_of_spans_are_known_by_their_names():
-    assert entity_scheme(ENTITY_LABELS) == "iob2"
-    assert entity_scheme(["O", "I-PER"]) == "iob2"
-    assert entity_scheme(["O", "S-A", "B-A", "E-A"]) == "iobes"
-    assert entity_scheme(["O", "U-A", "B-A", "L-A"]) == "bilou"
+    assert scheme_of_names(ENTITY_LABELS) == "iob2"
+    assert scheme_of_names(["O", "I-PER"]) == "iob2"
+    assert scheme_of_names(["O", "S-A", "B-A", "E-A"]) == "iobes"
+    assert scheme_of_names(["O", "U-A", "B-A", "L-A"]) == "bilou"
     for labels in (TAGS, ["O"], ["B-A", "I-A"], ["O", "B-A", "X"], ["O", "E-A", "L-A"], ["O", "B-"]):
-        assert entity_scheme(labels) is None
+        assert scheme_of_names(labels) is None
 
 
 def test_only_labels_of_spans_can_be_written_as_entities(tags, entities):
