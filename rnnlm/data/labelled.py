@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rnnlm.data.column_types import is_list, is_text, plain
 from rnnlm.data.files import expand_paths
 from rnnlm.data.labels.words import split_words
 from rnnlm.data.tokenizers.labels import UNKNOWN_LABEL, LabelTokenizer
@@ -141,12 +142,12 @@ class LabelledColumns:
     def __init__(self, schema: pa.Schema, words: str, labels: str, labels_of: LabelsOf = "auto") -> None:
         """Raises DataError if a column is not there or holds something else."""
         self.words, self.labels = words, labels
-        self.splits = _is_text(_type(schema, words))
-        self._one_class = _is_text(_type(schema, labels))
+        self.splits = is_text(_type(schema, words))
+        self._one_class = is_text(_type(schema, labels))
         self.of_rows = labels_of == "rows" or self._one_class
         for name in (words, labels):
             found = _type(schema, name)
-            if not _is_text(found) and not (_is_list(found) and _is_text(found.value_type)):
+            if not is_text(found) and not (is_list(found) and is_text(plain(found.value_type))):
                 raise DataError(
                     f"the column '{name}' has type {found}; text or a list of texts is needed",
                     todo="set words_column and labels_column",
@@ -187,16 +188,7 @@ def _type(schema: pa.Schema, name: str) -> pa.DataType:
         raise DataError(
             f"there is no column '{name}' among {', '.join(schema.names)}", todo="set words_column and labels_column"
         )
-    found = schema.field(name).type
-    return found.value_type if pa.types.is_dictionary(found) else found
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+    return plain(schema.field(name).type)
 
 
 def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:

@@ -131,7 +131,7 @@ class LabelledStream:
 
     def __init__(
         self,
-        table: LabelledTable,
+        reader: LabelledReader,
         *,
         words: int,
         max_rows: int | None,
@@ -140,8 +140,8 @@ class LabelledStream:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._reader = LabelledReader(table)
-        self._rows = np.arange(table.num_rows) if rows is None else rows
+        self._reader = reader
+        self._rows = np.arange(len(reader.lengths)) if rows is None else rows
         self._words, self._max_rows, self._seed = words, max_rows, seed
         self._rank, self._world_size = rank, world_size
         self.epoch = self.position = 0

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from rnnlm.data.labelled_stream import LabelledBatch, LabelledReader, LabelledStream, Rows
+from rnnlm.data.labelled_stream import LabelledBatch, LabelledReader, Rows
 from rnnlm.data.span_table import SpanTable
 
 SpanIndices = Int[Tensor, "N 4"]
@@ -37,21 +37,3 @@ class SpanReader(LabelledReader):
         spans = np.column_stack([np.repeat(np.arange(len(rows)), counts), self._spans[places]])
         own = {field.name: getattr(batch, field.name) for field in fields(batch)}
         return SpanBatch(**own, spans=torch.from_numpy(spans))
-
-
-class SpanStream(LabelledStream):
-    """A LabelledStream whose batches are SpanBatches."""
-
-    def __init__(
-        self,
-        table: SpanTable,
-        *,
-        words: int,
-        max_rows: int | None,
-        seed: int,
-        rows: Rows | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        super().__init__(table, words=words, max_rows=max_rows, seed=seed, rows=rows, rank=rank, world_size=world_size)
-        self._reader: LabelledReader = SpanReader(table)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rnnlm.data.column_types import is_list, plain
 from rnnlm.data.files import expand_paths
 from rnnlm.data.labelled import EMPTY_WORD, LABELS_OF_KEY, NO_WORDS, WORDS, LabelledTable
 from rnnlm.data.labels.schemes import Span
@@ -103,7 +104,7 @@ class SpanColumns:
         self.words, self.spans = words, spans
         assert holds_spans(schema, spans)
         found = schema.field(words).type if words in schema.names else None
-        if found is None or not (_is_list(found) and pa.types.is_string(_plain(found.value_type))):
+        if found is None or not (is_list(found) and pa.types.is_string(plain(found.value_type))):
             raise DataError(
                 f"the column '{words}' "
                 + ("is not there" if found is None else f"has type {found}")
@@ -127,7 +128,7 @@ class SpanColumns:
 
 def holds_spans(schema: pa.Schema, name: str) -> bool:
     """Whether a column is one of spans of words."""
-    if name not in schema.names or not _is_list(schema.field(name).type):
+    if name not in schema.names or not is_list(schema.field(name).type):
         return False
     inner = schema.field(name).type.value_type
     return bool(pa.types.is_struct(inner)) and {"start_word", "end_word", "type"} <= {field.name for field in inner}
@@ -196,11 +197,3 @@ def _row_error(words: Sequence[str | None] | None, entities: Sequence[dict[str, 
 
 def _spans(entities: Sequence[dict[str, Any]]) -> list[Span]:
     return sorted({Span(one["start_word"], one["end_word"], one["type"]) for one in entities})
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))

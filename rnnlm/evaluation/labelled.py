@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rnnlm.data.column_types import is_list
 from rnnlm.data.files import expand_paths
 from rnnlm.data.labels.entities import spans_in
 from rnnlm.data.labels.schemes import OUTSIDE, Scheme, Span, scheme_of_names, spans_of
@@ -243,7 +244,7 @@ def _first(schema: pa.Schema, names: Sequence[str | None], kind: Kind) -> str | 
 def _kind(found: pa.DataType) -> Kind | None:
     if text_need("").fits(found):
         return "label"
-    if not _is_list(found):
+    if not is_list(found):
         return None
     if text_need("").fits(found.value_type):
         return "labels"
@@ -261,11 +262,7 @@ def _is_kind(kind: Kind) -> Any:
 def _is_confidence(kind: Kind) -> Any:
     if kind == "label":
         return pa.types.is_floating
-    return lambda found: _is_list(found) and pa.types.is_floating(found.value_type)
-
-
-def _is_list(found: pa.DataType) -> bool:
-    return bool(pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found))
+    return lambda found: is_list(found) and pa.types.is_floating(found.value_type)
 
 
 # ----- the pass
@@ -633,7 +630,7 @@ def _as_lists(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
-    if not _is_list(kind):
+    if not is_list(kind):
         values = column.cast(pa.string()) if not pa.types.is_floating(kind) else column
         offsets = pa.array(np.arange(len(column) + 1, dtype=np.int32))
         return pa.ListArray.from_arrays(offsets, values, mask=column.is_null())

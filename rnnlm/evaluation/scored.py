@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rnnlm.data.column_types import is_text, plain
 from rnnlm.data.files import expand_paths
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
@@ -90,9 +91,7 @@ def _check(schema: pa.Schema, file: str, needs: Mapping[str, Need]) -> None:
 
 
 def _is_text(found: pa.DataType) -> bool:
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
+    return is_text(plain(found))
 
 
 def _some(names: list[str]) -> str:

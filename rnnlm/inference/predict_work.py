@@ -41,6 +41,7 @@ from rnnlm.bulk.plan import CostModel
 from rnnlm.bulk.work import ERROR, NULL_TEXT, Device, Processed, Processor, WorkConfig
 from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.config import config
+from rnnlm.data.column_types import is_list, is_text, plain
 from rnnlm.data.labelled import EMPTY_WORD, NO_WORDS
 from rnnlm.data.labels.entities import ENTITIES, STRINGS, entity
 from rnnlm.data.labels.schemes import Scheme, Span, scheme_of_names, spans_of
@@ -191,14 +192,14 @@ def reads(schema: pa.Schema, words_column: str, text_column: str) -> tuple[bool,
             f"there is no column '{words_column}' among {', '.join(schema.names)}",
             todo="set words_column to a column of words, or of text that is to be split",
         )
-    found = _plain(schema.field(words_column).type)
-    if _is_text(found):
+    found = plain(schema.field(words_column).type)
+    if is_text(found):
         return True, None
-    if not (_is_list(found) and _is_text(_plain(found.value_type))):
+    if not (is_list(found) and is_text(plain(found.value_type))):
         raise DataError(
             f"the column '{words_column}' has type {found}; text or a list of texts is needed", todo="set words_column"
         )
-    has_text = text_column in schema.names and _is_text(_plain(schema.field(text_column).type))
+    has_text = text_column in schema.names and is_text(plain(schema.field(text_column).type))
     return False, text_column if has_text else None
 
 
@@ -495,15 +496,3 @@ def _refuse_changed(work: PredictWork, names: Sequence[str], problem: str) -> No
     for name in names:
         if getattr(work, name) != getattr(defaults, name):
             raise ConfigError(f"{name}: it {problem}")
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

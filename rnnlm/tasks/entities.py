@@ -9,20 +9,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field
 from torch import nn
 
 from rnnlm.config import config
 from rnnlm.data.labelled import LabelledTable
-from rnnlm.data.span_stream import SpanBatch, SpanReader, SpanStream
+from rnnlm.data.span_stream import SpanBatch, SpanReader
 from rnnlm.data.span_table import SpanTable, read_span_table
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.errors import DataError, Place
 from rnnlm.nn.span_model import SpanModel
-from rnnlm.tasks.base import BatchingConfig, LossSum, Stream, Table
-from rnnlm.tasks.batching import SentencesConfig
-from rnnlm.tasks.word_encoder import WordEncoderConfig, batch_of, in_batches
+from rnnlm.tasks.base import LossSum
+from rnnlm.tasks.word_encoder import WordEncoderConfig, batch_of
 from rnnlm.types import State
 
 
@@ -56,27 +54,9 @@ class EntitiesConfig(WordEncoderConfig):
     def learnable(self, table: LabelledTable) -> npt.NDArray[np.int64]:
         return np.flatnonzero(np.diff(table.offsets) > 0)
 
-    def open_stream(
-        self,
-        table: Table,
-        tokenizer: Tokenizer,  # noqa: ARG002 - nothing is framed
-        batching: BatchingConfig,
-        *,
-        seed: int,
-        rank: int,
-        world_size: int,
-    ) -> Stream:
+    def reader(self, table: LabelledTable) -> SpanReader:
         assert isinstance(table, SpanTable)
-        assert isinstance(batching, SentencesConfig)
-        return SpanStream(
-            table,
-            words=batching.words,
-            max_rows=batching.max_rows,
-            seed=seed,
-            rows=self.learnable(table),
-            rank=rank,
-            world_size=world_size,
-        )
+        return SpanReader(table)
 
     def num_targets(self, batch: Any) -> int:
         found = batch_of(batch)
@@ -86,26 +66,3 @@ class EntitiesConfig(WordEncoderConfig):
         assert isinstance(model, SpanModel)
         assert isinstance(batch, SpanBatch)
         return LossSum(model.loss(batch), self.num_targets(batch)), state
-
-    def validate(
-        self,
-        model: nn.Module,
-        table: Table,
-        tokenizer: Tokenizer,  # noqa: ARG002 - nothing is framed
-        *,
-        num_lanes: int,  # noqa: ARG002 - rows have no lanes
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> LossSum:
-        """Exact over every target."""
-        assert isinstance(table, SpanTable)
-        nll, num_targets = torch.zeros((), dtype=torch.float64), 0
-        training = model.training
-        model.eval()
-        with torch.inference_mode():
-            for batch in in_batches(SpanReader(table), self.learnable(table)[rank::world_size]):
-                found, _ = self.loss(model, batch, ())
-                nll += found.nll.cpu()
-                num_targets += found.num_targets
-        model.train(training)
-        return LossSum(nll, num_targets)

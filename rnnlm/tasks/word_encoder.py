@@ -110,6 +110,10 @@ class WordEncoderConfig(TaskConfig):
             )
         return tokenizer
 
+    def reader(self, table: LabelledTable) -> LabelledReader:
+        """What makes batches of a table's rows."""
+        return LabelledReader(table)
+
     def left_out(self, table: LabelledTable) -> int:
         """Rows with words that are no part of any loss, since labels of theirs are unknown."""
         return int((np.diff(table.offsets) > 0).sum()) - len(self.learnable(table))
@@ -136,7 +140,7 @@ class WordEncoderConfig(TaskConfig):
         assert isinstance(table, LabelledTable)
         assert isinstance(batching, SentencesConfig)
         return LabelledStream(
-            table,
+            self.reader(table),
             words=batching.words,
             max_rows=batching.max_rows,
             seed=seed,
@@ -164,7 +168,7 @@ class WordEncoderConfig(TaskConfig):
         training = model.training
         model.eval()
         with torch.inference_mode():
-            for batch in in_batches(LabelledReader(table), self.learnable(table)[rank::world_size]):
+            for batch in in_batches(self.reader(table), self.learnable(table)[rank::world_size]):
                 found, _ = self.loss(model, batch, ())
                 nll += found.nll.cpu()
                 num_targets += found.num_targets

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from rnnlm.config import config
+from rnnlm.data.column_types import is_text, plain
 from rnnlm.data.files import FileStamp
 from rnnlm.data.listing import Listing, Unit
 from rnnlm.data.row_filter import RowFilter
@@ -154,8 +155,7 @@ def check_text_column(listing: Listing, column: str) -> None:
             todo="set corpus.text_column",
         )
     found = listing.schema.field(column).type
-    inner = found.value_type if pa.types.is_dictionary(found) else found
-    if not (pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)):
+    if not is_text(plain(found)):
         raise DataError(f"the column has type {found}, text is needed", where=where, todo="set corpus.text_column")
     if listing.rows == 0:
         raise DataError("the corpus has no rows", where=where, todo="check corpus.path")

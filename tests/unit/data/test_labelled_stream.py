@@ -48,7 +48,7 @@ def rows_in(batch):
 
 
 def stream_of(**fields):
-    return LabelledStream(TABLE, **{"words": 40, "max_rows": None, "seed": 3, **fields})
+    return LabelledStream(LabelledReader(TABLE), **{"words": 40, "max_rows": None, "seed": 3, **fields})
 
 
 def same(one, other):

@@ -9,9 +9,10 @@ import pytest
 
 from rnnlm.bulk.work import ERROR
 from rnnlm.data.labelled import LabelledTable
+from rnnlm.data.labelled_stream import LabelledStream
 from rnnlm.data.labels.entities import ENTITIES
 from rnnlm.data.labels.schemes import Span
-from rnnlm.data.span_stream import SpanReader, SpanStream
+from rnnlm.data.span_stream import SpanReader
 from rnnlm.data.span_table import OF_SPANS, SPANS_TYPE, SpanColumns, SpanTable, holds_spans, read_span_table
 from rnnlm.data.tokenizers.labels import UNKNOWN_LABEL, LabelsConfig
 from rnnlm.data.tokens import tokens_metadata
@@ -147,7 +148,9 @@ def test_batches_hold_the_spans_of_their_rows():
 
 
 def test_a_stream_gives_every_span_once_an_epoch():
-    streams = [SpanStream(TABLE, words=4, max_rows=None, seed=1, rank=rank, world_size=2) for rank in range(2)]
+    streams = [
+        LabelledStream(SpanReader(TABLE), words=4, max_rows=None, seed=1, rank=rank, world_size=2) for rank in range(2)
+    ]
     batches = [stream.next() for _ in range(streams[0].steps_per_epoch) for stream in streams]
     assert sum(len(batch.spans) for batch in batches) == len(TABLE.types)
     assert sum(int((batch.lengths * batch.has_words).sum()) for batch in batches) == len(TABLE.words)
