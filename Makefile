@@ -79,6 +79,7 @@ bench: setup  ## Measure every kind of work against plain scripts and peers (an 
 	$(RUN) -m benchmarks.bench_train memory --vocab 33278
 	$(RUN) -m benchmarks.bench_cells
 	$(RUN) -m benchmarks.bench_attention
+	$(RUN) -m benchmarks.bench_labels
 	$(MAKE) bench-peers
 
 bench-peers: setup  ## The part of bench that needs corpora and installs packages under outputs/peers
