@@ -30,6 +30,7 @@ ENTITIES = pa.list_(
         ]
     )
 )
+SCORED_ENTITIES = pa.list_(pa.struct([*ENTITIES.value_type, pa.field("score", pa.float32())]))  # predicted ones
 
 
 def entities_of(spans: Iterable[Span], words: Words) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from rnnlm.data.tokenizers.labels import LabelsConfig
 from rnnlm.errors import ConfigError
 from rnnlm.inference import spelled
 from rnnlm.inference.classify import Classifier, fitted_temperature
-from rnnlm.inference.predict_work import PROBABILITIES, PredictWork
+from rnnlm.inference.predict.classes import PROBABILITIES
+from rnnlm.inference.predict_work import PredictWork
 from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.words.characters import RecurrentCharactersConfig
 from rnnlm.nn.words.embedding import WordEmbeddingConfig

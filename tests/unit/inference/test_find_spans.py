@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from rnnlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rnnlm.data.labelled import LabelledTable
+from rnnlm.data.labelled import NO_WORDS, LabelledTable
 from rnnlm.data.labelled_stream import LabelledReader
+from rnnlm.data.labels.entities import SCORED_ENTITIES
 from rnnlm.data.labels.words import split_words
 from rnnlm.data.tokenizers.labels import LabelsConfig
 from rnnlm.errors import ConfigError
-from rnnlm.inference import predict_work, spelled
+from rnnlm.inference import spelled
 from rnnlm.inference.find_spans import SpanFinder
-from rnnlm.inference.predict_work import SCORED_ENTITIES, PredictWork
+from rnnlm.inference.predict_work import PredictWork
 from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.span_model import SpanModel
 from rnnlm.nn.words.characters import RecurrentCharactersConfig
@@ -84,7 +85,7 @@ def test_spans_of_a_row_are_found_as_if_it_were_alone(checkpoint, monkeypatch):
 
 def test_an_entity_of_a_split_text_is_a_slice_of_it(checkpoint):
     columns = processed(work_of(checkpoint, words_column="text", splits=True), text=TEXTS)
-    assert columns["error"] == [None, None, "null_text: the text is null", predict_work.NO_WORDS, None, None]
+    assert columns["error"] == [None, None, "null_text: the text is null", NO_WORDS, None, None]
     count = 0
     for text, found in zip(TEXTS, columns["entities"], strict=True):
         for one in found or []:

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rnnlm.data.labelled import LabelledTable
+from rnnlm.data.labelled import NO_WORDS, LabelledTable
 from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.labels.schemes import scheme_of_names
 from rnnlm.data.labels.words import split_words
 from rnnlm.data.tokenizers.labels import LabelsConfig
 from rnnlm.errors import ConfigError, DataError
-from rnnlm.inference import predict_work, spelled
-from rnnlm.inference.predict_work import PredictWork, align, places_of, reads
+from rnnlm.inference import spelled
+from rnnlm.inference.predict.places import align, places_of
+from rnnlm.inference.predict_work import PredictWork, reads
 from rnnlm.inference.tag import Tagger
 from rnnlm.inference.windows import check_windows, cut
 from rnnlm.nn.cells.lstm import LSTMConfig
@@ -178,7 +179,7 @@ TEXTS = ["Mary  saw\tPeter.", " Zoë in  New York\n", None, "  ", "日本 😀 O
 
 def test_places_of_words_that_were_split(tags):
     columns = processed(PredictWork(checkpoint=path(tags), words_column="text", splits=True), text=TEXTS)
-    assert columns["error"] == [None, None, "null_text: the text is null", predict_work.NO_WORDS, None, None]
+    assert columns["error"] == [None, None, "null_text: the text is null", NO_WORDS, None, None]
     for row, text in enumerate(TEXTS):
         if columns["error"][row]:
             assert all(columns[name][row] is None for name in columns if name != "error")
