@@ -1,18 +1,15 @@
-"""What taggers are made of: the chain's sums beside pytorch-crf's, reading with prepared weights and without, and the
-classical taggers on real words.
+"""What taggers are made of: the chain's sums beside pytorch-crf's, and reading with prepared weights and without.
 
-    python -m benchmarks.bench_labels [--rounds 15] [--data DATA]
+    python -m benchmarks.bench_labels [--rounds 15]
 
 One thread, CPU time, both sides in turn. The chain is 32 rows of up to 40 words with 20 labels and 128 of up to 25 with
 60, random scores; losses must agree to 1e-6. Reading is a bidirectional LSTM of 200 each way over 250 features, 64 rows
-of 3 to 40 words; outputs must agree to 1e-5. With DATA, a folder with `ud-english-ewt/`, the most frequent tag and the
-HMM are fitted on its train file and held against its test file.
+of 3 to 40 words; outputs must agree to 1e-5.
 """
 
 import argparse
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torchcrf
@@ -20,22 +17,17 @@ import torchcrf
 import rnnlm
 from benchmarks.bench_score import cpu_seconds
 from benchmarks.machine import machine
-from rnnlm.baselines.hmm import HMMTagger
-from rnnlm.baselines.most_frequent import MostFrequentTagger
-from rnnlm.data.formats.conllu import ConlluCorpus
 from rnnlm.nn.crf import ChainCRF
 from rnnlm.nn.layers.bidirectional import BidirectionalConfig
 from rnnlm.nn.prepared import PreparedWeights
 
 SIZES = ((32, 40, 20), (128, 25, 60))  # rows, words of the longest, labels
 FEATURES, HIDDEN, ROWS, LONGEST = 250, 200, 64, 40
-Sentences = list[list[str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--data")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(1)
@@ -44,8 +36,6 @@ def main() -> None:
     for rows, steps, labels in SIZES:
         measure_chain(rows, steps, labels, arguments.rounds)
     measure_reading(arguments.rounds)
-    if arguments.data:
-        measure_baselines(Path(arguments.data, "ud-english-ewt"))
 
 
 def measure_chain(rows: int, steps: int, num_labels: int, rounds: int) -> None:
@@ -94,34 +84,6 @@ def compare(name: str, ours: Callable[[], object], other: Callable[[], object], 
     fast, slow = (1e3 * statistics.median(times) for times in zip(*pairs, strict=True))
     spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
     print(f"| {name} | {fast:.1f} | {slow:.1f} | {spread} |", flush=True)
-
-
-def measure_baselines(folder: Path) -> None:
-    """Accuracy of the classical taggers on the test file: of all words, and of those that training does not hold."""
-    words, labels = read(folder, "train")
-    test_words, test_labels = read(folder, "test")
-    known = {word for sentence in words for word in sentence}
-    for name, tagger in (
-        ("most frequent tag", MostFrequentTagger.fit(words, labels)),
-        ("HMM", HMMTagger.fit(words, labels)),
-    ):
-        right = [
-            (word in known, found == expected)
-            for sentence, tags, wanted in zip(test_words, tagger.tag(test_words), test_labels, strict=True)
-            for word, found, expected in zip(sentence, tags, wanted, strict=True)
-        ]
-        unknown = [is_right for is_known, is_right in right if not is_known]
-        accuracy = sum(is_right for _, is_right in right) / len(right)
-        print(f"{name}: {accuracy:.2%} of {len(right):,} words, {sum(unknown) / len(unknown):.2%} of unknown ones")
-
-
-def read(folder: Path, split: str) -> tuple[Sentences, Sentences]:
-    """Words and tags of a file."""
-    corpus = ConlluCorpus(path=str(folder / f"en_ewt-ud-{split}.conllu.xz"))
-    listing = corpus.list_units()
-    tables = [table for table, _, _ in corpus.iterate_tables(listing, ["words", "labels"])]
-    found = [[row for table in tables for row in table.column(name).to_pylist()] for name in ("words", "labels")]
-    return found[0], found[1]
 
 
 if __name__ == "__main__":

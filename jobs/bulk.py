@@ -113,6 +113,7 @@ class Display:
         self._line, self._all_rows = line, plan.rows
         self._shards = {shard.index: shard for shard in plan.shards}
         self._rows = self._tokens = 0
+        self._resumed_rows = 0
         self._seconds = 0.0  # estimated, of the shards that are done
         self._in_work: dict[int, Progress] = {}
         self._began: float | None = None
@@ -120,7 +121,7 @@ class Display:
     def show(self, event: Event) -> None:
         """An event of the engine."""
         if isinstance(event, Resumed):
-            self._rows = sum(record.planned for record in event.records)
+            self._rows = self._resumed_rows = sum(record.planned for record in event.records)
             self._line.skip(sum(self._shards[record.shard].seconds for record in event.records))
             return
         if self._began is None:  # models are loaded: what came before says nothing about the speed
@@ -136,7 +137,8 @@ class Display:
         parts = self._in_work.values()
         rows = self._rows + sum(progress.rows for progress in parts)
         tokens = self._tokens + sum(progress.tokens for progress in parts)
-        speed = f", {tokens / (time.perf_counter() - self._began):,.0f} tokens/s" if tokens else ""
+        done, unit = (tokens, "tokens") if tokens else (rows - self._resumed_rows, "rows")
+        speed = f", {done / (time.perf_counter() - self._began):,.0f} {unit}/s" if done else ""
         self._line.update(self.seconds_done, f"{rows:,} of {self._all_rows:,} rows{speed}")
 
     @property

@@ -6,6 +6,10 @@ python -m jobs.evaluate checkpoint=outputs/model tokens=outputs/tokens/test outp
 python -m jobs.evaluate hypotheses=outputs/translated reference_column=en source_column=de output=outputs/report
 python -m jobs.evaluate hypotheses=outputs/spoken reference_column=pronunciations unit=phonemes output=outputs/report
 python -m jobs.evaluate predictions=outputs/tagged reference_column=labels output=outputs/report
+python -m jobs.evaluate predictions=outputs/tagged against=[outputs/hmm,outputs/most_frequent] reference_column=labels \
+    train_tokens=outputs/tokens/train output=outputs/report
+python -m jobs.evaluate predictions=outputs/emotions reference_column=labels labels_of=rows output=outputs/report
+python -m jobs.evaluate predictions=outputs/intents reference_column=labels intent_column=label output=outputs/report
 """
 
 import dataclasses
@@ -30,8 +34,10 @@ from rnnlm.evaluation.baselines import measure_baselines
 from rnnlm.evaluation.hypotheses import OutputColumns
 from rnnlm.evaluation.judged import Judged, judge
 from rnnlm.evaluation.judged_report import baseline_sentence, comparison_sentences, judged_sentence, signatures
-from rnnlm.evaluation.labelled import LabelColumns, evaluate_labels
-from rnnlm.evaluation.labelled_report import labelled_sentences, write_labelled
+from rnnlm.evaluation.labelled.columns import LabelColumns
+from rnnlm.evaluation.labelled.report import systems_sentences, write_labelled
+from rnnlm.evaluation.labelled.systems import evaluate_systems, named_paths
+from rnnlm.evaluation.labelled.words import read_known_words
 from rnnlm.evaluation.metric_names import USUAL
 from rnnlm.evaluation.perplexity import evaluate_scored
 from rnnlm.evaluation.plots import check_installed
@@ -51,7 +57,7 @@ def evaluate(job: EvaluateJob) -> None:
         _evaluate_labels(job, job.predictions, job.reference_column)
         return
     inputs = ReportInputs(
-        title=job.title,
+        title=job.title if job.title is not None else _usual_title(job),
         **_scored(job),
         judged=_judged(job),
         stream=_stream(job) if job.tokens is not None and job.checkpoint is not None else None,
@@ -81,11 +87,22 @@ def evaluate(job: EvaluateJob) -> None:
     print(f"output: {job.output}/report.html")
 
 
+def _usual_title(job: EvaluateJob) -> str:
+    """What is reported."""
+    return "Generated text" if job.scored is None and job.tokens is None else "Recurrent language model"
+
+
 def _evaluate_labels(job: EvaluateJob, predictions: str, reference: str) -> None:
-    columns = LabelColumns(reference, job.prefix, job.words_column, job.text_column)
-    labelled = evaluate_labels(predictions, columns, scheme=job.scheme, draws=job.bootstrap_draws)
-    write_labelled(labelled, job.title, _versions(), open_location(job.output))
-    for line in labelled_sentences(labelled):
+    columns = LabelColumns(reference, job.prefix, job.words_column, job.text_column, job.labels_of, job.intent_column)
+    systems = evaluate_systems(
+        named_paths([predictions, *job.all_against]),
+        columns,
+        scheme=job.scheme,
+        draws=job.bootstrap_draws,
+        known=read_known_words(job.train_tokens) if job.train_tokens is not None else None,
+    )
+    write_labelled(systems, job.title, _versions(), open_location(job.output))
+    for line in systems_sentences(systems):
         print(f"evaluate: {line}")
     print(f"output: {job.output}/report.html")
 
@@ -111,7 +128,7 @@ def _judged(job: EvaluateJob) -> Judged | None:
         OutputColumns(job.reference_column, job.source_column, job.baseline_column),
         job.metrics or USUAL[job.unit],
         job.unit,
-        against=job.against,
+        against=next(iter(job.all_against), None),
         draws=job.bootstrap_draws,
     )
 

@@ -7,6 +7,8 @@ python -m jobs.predict checkpoint=outputs/ner/model corpus=lines corpus.path=new
     output=outputs/entities
 python -m jobs.predict checkpoint=outputs/sentiment/model corpus=lines corpus.path=reviews.txt words_column=text \
     probabilities=true output=outputs/classified
+
+A baseline of jobs.train_baseline is given as `checkpoint` too; `calibration` is the output of jobs.calibrate.
 """
 
 from jobs.app import run_job
@@ -35,6 +37,8 @@ def predict(job: PredictJob) -> None:
         threshold=job.threshold,
         flat=job.flat,
         temperature=job.temperature,
+        calibration=None if job.calibration is None else open_location(job.calibration).address,
+        k_best=job.k_best,
         prefix=job.prefix,
         threads=job.threads,
         products=settled_products(job.precision, job, job.threads),

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from rnnlm.baselines.base import BaselineConfig
 from rnnlm.bulk.plan import ShardKind
 from rnnlm.config import config
 from rnnlm.data.formats.base import CorpusConfig
@@ -13,6 +14,7 @@ from rnnlm.data.tokenizers import TokenizerConfig
 from rnnlm.decoding.base import DecodingConfig
 from rnnlm.evaluation.metric_names import Unit, check_metrics
 from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
+from rnnlm.inference.embed import RowPooling
 from rnnlm.inference.stream.adaptation import AdaptationConfig, NoAdaptationConfig
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
 from rnnlm.inference.windows import check_windows
@@ -90,6 +92,8 @@ class TrainTokenizerJob:
     "Column of a label a word, of the class of each row, or of spans, for tokenizer=labels; null: texts have none."
     labels_of: LabelsOf = "auto"
     "What labels are of; auto: a string is the class of a row, a list has one a word. rows: a list of classes."
+    intents_column: str | None = None
+    "Column of the intent of each row, or of a list of several, where words have labels too (of slots)."
     output: str
     "Folder for the tokenizer."
     max_bytes: int = Field(default=20_000_000, ge=1)
@@ -100,6 +104,8 @@ class TrainTokenizerJob:
     def __post_init__(self) -> None:
         if self.target_column is None and (self.joint or self.target_tokenizer is not None):
             raise ValueError("joint and target_tokenizer are about pairs; name the targets: target_column=...")
+        if self.intents_column is not None and self.labels_column is None:
+            raise ValueError("intents_column needs labels_column: the labels of the slots")
         if self.joint and self.target_tokenizer is not None:
             raise ValueError("with joint=true there is one vocabulary; leave out target_tokenizer")
 
@@ -118,12 +124,16 @@ class TokenizeCorpusJob(BulkJob):
     "Column of a label a word, of the class of each row, or of spans, for a labelled table; null: texts have no labels."
     labels_of: LabelsOf = "auto"
     "What labels are of; auto: a string is the class of a row, a list has one a word. rows: a list of classes."
+    intents_column: str | None = None
+    "Column of the intent of each row, or of a list of several, where words have labels too (of slots)."
     keep_columns: list[str] = Field(default_factory=list)
     "Input columns that go along."
 
     def __post_init__(self) -> None:
         if self.target_column is not None and self.labels_column is not None:
             raise ValueError("target_column and labels_column exclude each other: a table has targets or labels")
+        if self.intents_column is not None and self.labels_column is None:
+            raise ValueError("intents_column needs labels_column: the labels of the slots")
 
 
 @config
@@ -164,6 +174,42 @@ class TrainNgramJob(NGramConfig):
     "Folder of the tokenizer the tables were made with."
     output: str
     "Folder for the model, its tokenizer and its card."
+
+
+@config
+class TrainBaselineJob:
+    """python -m jobs.train_baseline: fit a classical tagger or classifier to a labelled table."""
+
+    baseline: BaselineConfig
+    "Which model."
+    train_tokens: str
+    "Labelled table to learn from."
+    valid_tokens: str | None = None
+    "Labelled table to measure on; null measures nothing."
+    tokenizer_path: str
+    "Folder of the tokenizer the tables were made with."
+    multi_label: bool = False
+    "A row has any number of classes, each predicted for itself."
+    tune: bool = False
+    "Choose the setting that matters most on `valid_tokens`: theta of hmm, inverse_regularization of bag_of_words."
+    output: str
+    "Folder for the model; give it to jobs.predict as its checkpoint."
+
+    def __post_init__(self) -> None:
+        if self.tune and self.valid_tokens is None:
+            raise ValueError("tune needs valid_tokens=...: a table that was not learned from")
+
+
+@config
+class CalibrateJob:
+    """python -m jobs.calibrate: fit the temperature and thresholds of a model to held-out rows."""
+
+    checkpoint: str
+    "Run folder (its best checkpoint is taken) or checkpoint folder, of a classifier or a model of nested spans."
+    tokens: str
+    "Held-out table of the kind that the model learned from."
+    output: str
+    "Folder for calibration.json; give it to jobs.predict as calibration=..."
 
 
 @config
@@ -224,7 +270,7 @@ class PredictJob(BulkJob):
     """python -m jobs.predict: label the words of a corpus with a tagger, or its rows with a classifier."""
 
     checkpoint: str
-    "Run folder (its best checkpoint is taken) or checkpoint folder."
+    "Run folder (its best checkpoint is taken), checkpoint folder, or output of jobs.train_baseline."
     words_column: str = "words"
     "Column of words, or of text that is split into words."
     max_words: int | None = Field(default=None, ge=1)
@@ -243,6 +289,10 @@ class PredictJob(BulkJob):
     "Of spans that may nest: write none that overlaps a more probable one."
     temperature: float = Field(default=1.0, gt=0.0)
     "Of a classifier: divides its scores, so that probabilities are calibrated (see rnnlm.inference.classify)."
+    calibration: str | None = None
+    "Output of jobs.calibrate for this checkpoint, in place of `temperature` and `threshold`."
+    k_best: int | None = Field(default=None, ge=1)
+    "Of a tagger: write the so many most probable sequences of labels of each row too, in a column `alternatives`."
     prefix: str = ""
     "Put before the names of new columns, `error` apart."
     precision: Precision = "float32"
@@ -252,6 +302,78 @@ class PredictJob(BulkJob):
 
     def __post_init__(self) -> None:
         check_windows(self.window, self.overlap)
+
+
+@config
+class EmbedJob(BulkJob):
+    """python -m jobs.embed: give each row of a corpus a vector, the hidden state of a model that has read it."""
+
+    checkpoint: str
+    "Run folder (its best checkpoint is taken) or checkpoint folder."
+    words_column: str | None = None
+    "Of a model of words: column of words, or of text that is split into words; null takes words."
+    pooling: RowPooling = "last"
+    "How the states at all positions become one vector: the final one (of each direction), mean, or max by feature."
+    layer: int = -1
+    "Layer of the stack whose states are taken: from 1 at the bottom, or from -1 at the top downwards."
+    normalise: bool = False
+    "Make all vectors of length 1."
+    vector_column: str = "vector"
+    "Name of the new column."
+    precision: Precision = "float32"
+    "Of products; int8 is two to four times as fast on CPUs, and moves vectors a little."
+    threads: int = Field(default=1, ge=1)
+    "Threads of a worker."
+
+
+@config
+class NeighboursJob:
+    """python -m jobs.neighbours: for each vector the vectors most like it by cosine, or for words the words."""
+
+    cluster: ClusterConfig
+    "Who does the work."
+    vectors: str | None = None
+    "Parquet with a column of vectors, such as the output of jobs.embed (its data/): file, folder or glob."
+    queries: str | None = None
+    "The same, with the vectors whose neighbours are looked for; null takes `vectors`, each row without itself."
+    vector_column: str = "vector"
+    "Column of the vectors, in both."
+    id_column: str | None = None
+    "Column that names a row, in both; null takes the number of the row, from 0."
+    include_self: bool = False
+    "Without `queries`: a row may be its own neighbour."
+    checkpoint: str | None = None
+    "Instead of `vectors`: run or checkpoint folder whose word embeddings are compared."
+    words: list[str] | None = Field(default=None, min_length=1)
+    "With `checkpoint`: the words whose neighbours are looked for."
+    k: int = Field(default=10, ge=1)
+    "Neighbours of each row at the most."
+    min_cosine: float = Field(default=-1.0, ge=-1.0, le=1.0)
+    "None that is less alike."
+    output: str | None = None
+    "Output folder: data/ and the records of the run; of words neighbours.parquet, null only prints."
+    threads: int = Field(default=1, ge=1)
+    "Threads of a worker."
+    shard_seconds: float = Field(default=30.0, gt=0.0)
+    "Estimated work of one core a shard; a shard is what is lost when a worker dies."
+    error_budget: float = Field(default=0.1, ge=0.0, le=1.0)
+    "The largest share of queries that may have no direction, null ones apart; with more the run stops."
+    dry_run: bool = False
+    "Only say how long it would take and how large the output would be, from a timed sample."
+
+    def __post_init__(self) -> None:
+        if (self.vectors is None) == (self.checkpoint is None):
+            raise ValueError(
+                "give vectors=... (the output of jobs.embed) or checkpoint=... and words=[...], one of both"
+            )
+        if (self.checkpoint is None) != (self.words is None):
+            raise ValueError("checkpoint and words belong together; give both or none")
+        if self.vectors is not None and self.output is None:
+            raise ValueError("neighbours of rows are written; name the output folder: output=...")
+        if self.words is not None and (self.queries is not None or self.id_column is not None or self.dry_run):
+            raise ValueError("queries, id_column and dry_run are about vectors=...; leave them out")
+        if self.include_self and (self.queries is not None or self.words is not None):
+            raise ValueError("include_self is about rows that are their own queries; leave it out")
 
 
 @config
@@ -370,10 +492,16 @@ class EvaluateJob:
     "Column of what was given, to show it and to break the figures down by its length."
     baseline_column: str | None = None
     "Column that is judged too, as if it were the output: what copying it would be worth."
-    against: str | None = None
-    "Another output for the same rows, compared by a paired bootstrap."
+    against: str | list[str] | None = None
+    "Another output for the same rows, compared by a paired bootstrap; of `predictions` any number, as name=path too."
     predictions: str | None = None
     "Output of jobs.predict to hold against the labels, entities or classes of `reference_column`."
+    labels_of: LabelsOf = "auto"
+    "What labels are of; auto: a string is the class of a row, a list has one a word. rows: a list of classes."
+    intent_column: str | None = None
+    "Column of right intents, for predictions of intents and slots; several of a row are joined by #."
+    train_tokens: str | None = None
+    "Labelled table of training: its words are known, and known and unknown ones get an accuracy each."
     prefix: str | None = None
     "What jobs.predict put before the names of its columns; null: predicted_ if there are such, otherwise nothing."
     scheme: Scheme | None = None
@@ -404,8 +532,8 @@ class EvaluateJob:
     "Share of the n-gram model in the mixture."
     token_logprobs: str | None = None
     "Parquet file for the log-probability of each target of the stream, one row a document; null writes none."
-    title: str = "Recurrent language model"
-    "Heading of the report."
+    title: str | None = None
+    "Heading of the report; null says what is reported."
 
     def __post_init__(self) -> None:
         if self.predictions is not None:
@@ -417,14 +545,10 @@ class EvaluateJob:
                 "or hypotheses=... (the output of jobs.generate) and reference_column=..., "
                 "or predictions=... (the output of jobs.predict) and reference_column=..."
             )
-        if self.prefix is not None or self.scheme is not None:
-            raise ValueError("prefix and scheme are about predictions=...")
-        if (self.hypotheses is None) != (self.reference_column is None):
-            raise ValueError("hypotheses and reference_column belong together; give both or none")
-        if self.hypotheses is None and (self.against or self.source_column or self.baseline_column or self.metrics):
-            raise ValueError("against, source_column, baseline_column and metrics are about hypotheses=...")
-        if self.metrics is not None:
-            check_metrics(self.metrics)
+        about_labels = (self.prefix, self.scheme, self.intent_column, self.train_tokens)
+        if any(one is not None for one in about_labels) or self.labels_of != "auto":
+            raise ValueError("prefix, scheme, labels_of, intent_column and train_tokens are about predictions=...")
+        self._check_hypotheses()
         if (self.tokens is None) != (self.checkpoint is None):
             raise ValueError("checkpoint and tokens belong together; give both or none")
         if self.strengthened and self.tokens is None:
@@ -440,10 +564,25 @@ class EvaluateJob:
         plain = isinstance(self.cache, NoCacheConfig) and isinstance(self.adaptation, NoAdaptationConfig)
         return not plain or bool(self.ensemble or self.ngram or self.token_logprobs or self.fit_on)
 
+    @property
+    def all_against(self) -> list[str]:
+        """The outputs to compare with, however many."""
+        return [self.against] if isinstance(self.against, str) else self.against or []
+
+    def _check_hypotheses(self) -> None:
+        if (self.hypotheses is None) != (self.reference_column is None):
+            raise ValueError("hypotheses and reference_column belong together; give both or none")
+        if self.hypotheses is None and (self.all_against or self.source_column or self.baseline_column or self.metrics):
+            raise ValueError("against, source_column, baseline_column and metrics are about hypotheses=...")
+        if len(self.all_against) > 1:
+            raise ValueError("hypotheses are compared with one other output: against=...")
+        if self.metrics is not None:
+            check_metrics(self.metrics)
+
     def _check_predictions(self) -> None:
         if self.reference_column is None:
             raise ValueError("predictions need reference_column=... (a column of labels, entities or classes)")
-        others = ("scored", "run", "samples", "hypotheses", "source_column", "baseline_column", "against", "metrics")
+        others = ("scored", "run", "samples", "hypotheses", "source_column", "baseline_column", "metrics")
         taken = [name for name in (*others, "checkpoint", "tokens") if getattr(self, name) is not None]
         taken += ["cache, adaptation, ensemble, ngram or token_logprobs"] if self.strengthened else []
         if taken:

@@ -10,15 +10,15 @@ from dataclasses import fields
 from typing import Any
 
 from jobs.app import run_job
+from jobs.same_model import refuse_another
 from jobs.schemas import TrainNgramJob
-from rnnlm.config import differences, to_dict
+from rnnlm.config import to_dict
 from rnnlm.data.tokenizers import load_tokenizer
 from rnnlm.data.tokens import TokenTable, read_token_table
-from rnnlm.errors import RefusedError
 from rnnlm.ngram.config import NGramConfig
 from rnnlm.ngram.model import NGramModel
 from rnnlm.ngram.store import CONFIG, FILES, save_ngram
-from rnnlm.storage import Location, open_location
+from rnnlm.storage import open_location
 
 
 def train_ngram(job: TrainNgramJob) -> None:
@@ -29,7 +29,7 @@ def train_ngram(job: TrainNgramJob) -> None:
     valid = read_token_table(job.valid_tokens, tokenizer) if job.valid_tokens is not None else None
     settings = NGramConfig(**{field.name: getattr(job, field.name) for field in fields(NGramConfig)})
     identity = {**to_dict(settings), "tokenizer": tokenizer.fingerprint, "tokens": table.fingerprint}
-    _refuse_another(folder, identity)
+    refuse_another(folder, CONFIG, identity, begun=FILES, what="an n-gram model")
     began = time.perf_counter()
     model = settings.train(table, tokenizer)
     seconds = time.perf_counter() - began
@@ -46,18 +46,6 @@ def train_ngram(job: TrainNgramJob) -> None:
     if given:
         print(f"the counts of order {', '.join(given)} give no discounts; took fallback_discounts instead")
     print(f"output: {job.output}")
-
-
-def _refuse_another(folder: Location, identity: dict[str, Any]) -> None:
-    if folder.join(CONFIG).exists():
-        card = folder.join(CONFIG).read_json()
-        found = card.get("trained", {}).get("identity") if isinstance(card, dict) else None
-        if found is None:
-            raise RefusedError(folder.uri, [f"its {CONFIG} is not that of an n-gram model"])
-        if changed := differences(found, identity):
-            raise RefusedError(folder.uri, changed)
-    elif foreign := [name for name in folder.list_files() if name not in FILES]:
-        raise RefusedError(folder.uri, [f"it holds {', '.join(foreign[:3])} and no {CONFIG}"])
 
 
 def _nll(model: NGramModel, table: TokenTable) -> float:

@@ -15,6 +15,7 @@ from jobs.app import run_job
 from jobs.schemas import TrainTokenizerJob
 from rnnlm.config import to_dict
 from rnnlm.data.formats.base import CorpusConfig
+from rnnlm.data.intent_table import IntentColumns
 from rnnlm.data.labelled import LabelledColumns
 from rnnlm.data.labels.schemes import Span
 from rnnlm.data.listing import Listing
@@ -47,9 +48,10 @@ def train_tokenizer(job: TrainTokenizerJob) -> None:
     tokenizer.save(folder, sample=head)
     folder.join("settings.json").write_json(to_dict(job))
     if isinstance(tokenizer, LabelTokenizer):
+        intents = f", {len(tokenizer.intents):,} intents" if tokenizer.intents else ""
         print(
             f"train_tokenizer: {len(tokenizer.words):,} words, {len(tokenizer.characters):,} characters, "
-            f"{len(tokenizer.labels):,} labels\noutput: {job.output}"
+            f"{len(tokenizer.labels):,} labels{intents}\noutput: {job.output}"
         )
         return
     card = tokenizer.card(head)
@@ -67,6 +69,13 @@ def _labelled(job: TrainTokenizerJob, labels_column: str) -> LabelTokenizer:
     if not isinstance(job.tokenizer, LabelsConfig):
         raise ConfigError("labels_column: words and labels make a vocabulary of their own; set tokenizer=labels")
     listing = job.corpus.list_units()
+    if job.intents_column is not None:
+        return _with_intents(
+            job,
+            job.tokenizer,
+            IntentColumns(listing.schema, job.words_column, labels_column, job.intents_column),
+            listing,
+        )
     columns: LabelledColumns | SpanColumns
     if holds_spans(listing.schema, labels_column):
         columns = SpanColumns(listing.schema, job.words_column, labels_column)
@@ -80,6 +89,22 @@ def _labelled(job: TrainTokenizerJob, labels_column: str) -> LabelTokenizer:
                     yield words, [one.type if isinstance(one, Span) else one for one in labels]
 
     return job.tokenizer.train_labelled(rows())
+
+
+def _with_intents(
+    job: TrainTokenizerJob, options: LabelsConfig, columns: IntentColumns, listing: Listing
+) -> LabelTokenizer:
+    """The same, with the intents of rows."""
+    found: set[str] = set()
+
+    def rows() -> Iterator[LabelledWords]:
+        for table, _, _ in job.corpus.iterate_tables(listing, columns.names):
+            for words, labels, intents, error in zip(*columns.rows(table), strict=True):
+                if error is None and words is not None and labels is not None and intents is not None:
+                    found.update(intents)
+                    yield words, labels
+
+    return options.train_labelled(rows()).with_intents(found)
 
 
 def _pair(job: TrainTokenizerJob, target_column: str, head: list[str]) -> PairTokenizer:

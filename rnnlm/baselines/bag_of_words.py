@@ -15,29 +15,30 @@ scikit-learn, the extra `baselines`; using a fitted model does not.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from rnnlm.baselines.base import BaselineClassifier, BaselineConfig, Floats, only_labels, text_of
+from rnnlm.baselines.lexicon import Numbers
 from rnnlm.baselines.store import load_baseline, save_baseline
 from rnnlm.config import config, from_dict, to_dict
-from rnnlm.errors import DataError, EnvironmentFailure
+from rnnlm.data.labelled import LabelledRows
+from rnnlm.errors import ConfigError, DataError, EnvironmentFailure
 from rnnlm.storage import Location
 
-KIND = "bag_of_words"
 TEXTS_AT_A_TIME = 2000  # bounds memory in predicting
 TOKEN = re.compile(r"(?:[^\W_]|')+")
 
-Floats = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.int64]
-
 
 @config
-class BagOfWordsConfig:
+class BagOfWordsConfig(BaselineConfig):
     """A linear classifier of texts."""
+
+    tunable: ClassVar = ("inverse_regularization", (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0))
 
     bigrams: bool = True
     "Whether two tokens side by side are a feature, beside single tokens."
@@ -50,14 +51,24 @@ class BagOfWordsConfig:
     max_iterations: int = Field(default=1000, ge=1)
     "Of L-BFGS, which most often is done after far fewer."
 
+    def fit(self, rows: LabelledRows, *, multi_label: bool = False) -> "BagOfWordsClassifier":
+        if not rows.of_rows:
+            raise ConfigError("baseline: bag_of_words labels rows, these are labels of words; take hmm")
+        texts = [text_of(words) for words in rows.words]
+        if multi_label:
+            return BagOfWordsClassifier.fit_multi_label(texts, rows.labels, self)
+        return BagOfWordsClassifier.fit(texts, only_labels(rows), self)
+
 
 def tokens(text: str) -> list[str]:
     """Lower-cased runs of letters, digits and apostrophes."""
     return TOKEN.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
 
 
-class BagOfWordsClassifier:
+class BagOfWordsClassifier(BaselineClassifier):
     """Features with their weights. With V words, the key of word i is i, that of the pair i j is (i + 1) V + j."""
+
+    kind = "bag_of_words"
 
     def __init__(
         self,
@@ -116,7 +127,6 @@ class BagOfWordsClassifier:
         return len(self._arrays["keys"])
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
-        """A row a text, a column a label of `labels`."""
         begins = range(0, len(texts), TEXTS_AT_A_TIME)
         parts = [self._probabilities(texts[begin : begin + TEXTS_AT_A_TIME]) for begin in begins]
         return np.concatenate([np.zeros((0, len(self.labels))), *parts])
@@ -134,22 +144,21 @@ class BagOfWordsClassifier:
             for row in (self.probabilities(texts) >= threshold).tolist()
         ]
 
-    def save(self, location: Location) -> None:
-        """Write the folder `location`."""
+    def save(self, location: Location, trained: Mapping[str, Any] | None = None) -> None:
         save_baseline(
             location,
-            KIND,
+            self.kind,
             settings={"multi_label": self.multi_label, "config": to_dict(self.settings)},
             strings={"words": self._words, "labels": self.labels},
             arrays=self._arrays,
+            trained=trained,
         )
 
     @classmethod
     def load(cls, location: Location) -> "BagOfWordsClassifier":
-        """Raises CheckpointError with the cure."""
         stored = load_baseline(
             location,
-            KIND,
+            cls.kind,
             settings=("config", "multi_label"),
             strings=("words", "labels"),
             arrays=("keys", "idf", "weights", "bias"),

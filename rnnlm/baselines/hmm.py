@@ -25,28 +25,30 @@ were seen. That last is the same for all tags: it matters for log-probabilities 
 words alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from rnnlm.baselines.base import BaselineConfig, BaselineTagger, Floats
 from rnnlm.baselines.lexicon import Lexicon, Numbers, Sentences
 from rnnlm.baselines.store import load_baseline, save_baseline
 from rnnlm.config import config, from_dict, to_dict
-from rnnlm.errors import DataError
+from rnnlm.data.labelled import LabelledRows
+from rnnlm.errors import ConfigError, DataError
 from rnnlm.storage import Location
 
-KIND = "hmm"
 MAX_TAGS = 256  # transitions are dense: (256 + 1)^3 float64 are 136 MB, and held twice
 
-Floats = npt.NDArray[np.float64]
 Candidates = tuple[Numbers, Floats]  # the tags that a word can have, and the log of P(word | tag) for each
 
 
 @config
-class HMMConfig:
+class HMMConfig(BaselineConfig):
     """A trigram tagger. `theta: null` and `lower_first: false` are the paper's."""
+
+    tunable: ClassVar = ("theta", (0.03, 0.1, 0.3, 1.0, 3.0, 10.0))
 
     max_suffix: int = Field(default=10, ge=0)
     "Longest suffix, in characters, that tells something about unknown words."
@@ -58,9 +60,16 @@ class HMMConfig:
     lower_first: bool = True
     "Whether a sentence's first word, if unknown, is looked up in lower case: its capital letter may mean nothing."
 
+    def fit(self, rows: LabelledRows, *, multi_label: bool = False) -> "HMMTagger":  # noqa: ARG002 - words have one each
+        if rows.of_rows:
+            raise ConfigError("baseline: hmm labels words, these are classes of rows; take bag_of_words")
+        return HMMTagger.fit(rows.words, rows.labels, self)
 
-class HMMTagger:
+
+class HMMTagger(BaselineTagger):
     """Counts, and the probabilities that follow from them; float64 throughout."""
+
+    kind = "hmm"
 
     def __init__(self, lexicon: Lexicon, trigrams: Numbers, settings: HMMConfig) -> None:
         """`trigrams[a, b, c]` is how often tag c followed tags a and b; the boundary comes after the last tag."""
@@ -105,12 +114,20 @@ class HMMTagger:
         (the forward-backward algorithm)."""
         return [self._marginals(lattice) for lattice in self._lattices(sentences)]
 
-    def save(self, location: Location) -> None:
-        """Write the folder `location`: counts only, from which all else is made again in loading."""
+    def confidences(self, sentences: Sentences, tags: Sentences) -> list[Floats]:
+        """The marginal of each of these tags."""
+        place = {tag: number for number, tag in enumerate(self.tags)}
+        return [
+            found[np.arange(len(found)), np.array([place[tag] for tag in row], dtype=np.int64)]
+            for found, row in zip(self.marginals(sentences), tags, strict=True)
+        ]
+
+    def save(self, location: Location, trained: Mapping[str, Any] | None = None) -> None:
+        """Counts only, from which all else is made again in loading."""
         lexicon, seen = self._lexicon, np.flatnonzero(self._trigrams)
         save_baseline(
             location,
-            KIND,
+            self.kind,
             settings=to_dict(self.settings),
             strings={"words": lexicon.words, "tags": lexicon.tags},
             arrays={
@@ -120,13 +137,13 @@ class HMMTagger:
                 "trigram_keys": seen,
                 "trigram_counts": self._trigrams.ravel()[seen],
             },
+            trained=trained,
         )
 
     @classmethod
     def load(cls, location: Location) -> "HMMTagger":
-        """Raises CheckpointError with the cure."""
         names = ("word_offsets", "word_tags", "word_counts", "trigram_keys", "trigram_counts")
-        stored = load_baseline(location, KIND, strings=("words", "tags"), arrays=names)
+        stored = load_baseline(location, cls.kind, strings=("words", "tags"), arrays=names)
         offsets, word_tags, word_counts, keys, counts = (stored.arrays[name] for name in names)
         lexicon = Lexicon(stored.strings["words"], stored.strings["tags"], offsets, word_tags, word_counts)
         size = len(lexicon.tags) + 1

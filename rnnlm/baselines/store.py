@@ -2,7 +2,7 @@
 
     strings.json          lists of strings by name: words, tags, labels
     arrays.safetensors    arrays by name
-    config.json           kind, format version, settings, SHA-256 of the other two; written last
+    config.json           kind, format version, settings, SHA-256 of the other two, what it was made of; written last
 
 Reading a foreign folder runs none of its code.
 """
@@ -41,8 +41,10 @@ def save_baseline(
     settings: Mapping[str, Any],
     strings: Mapping[str, Sequence[str]],
     arrays: Mapping[str, npt.NDArray[Any]],
+    trained: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all files; the folder counts only once `config.json`, the last, is there."""
+    """Write all files; the folder counts only once `config.json`, the last, is there. `trained` (what the model was
+    made of) is no part of what it is."""
     # Escaped JSON takes every string as it is, lone surrogates and credentials included.
     contents = {
         STRINGS: json.dumps({name: list(values) for name, values in strings.items()}, sort_keys=True).encode(),
@@ -57,6 +59,7 @@ def save_baseline(
             "format_version": FORMAT_VERSION,
             "settings": dict(settings),
             "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+            "trained": dict(trained or {}),
         }
     )
 
@@ -77,6 +80,19 @@ def load_baseline(
     if missing:
         raise CheckpointError(f"{folder.uri} lacks {', '.join(missing)}", todo="copy the model again")
     return Stored(card["settings"], found_strings, found_arrays)
+
+
+def kind_of(folder: Location) -> str | None:
+    """The kind of model that a folder says it holds, if it says so."""
+    card = folder.join(CONFIG).read_json() if folder.join(CONFIG).exists() else None
+    return card.get("kind") if isinstance(card, dict) else None
+
+
+def fingerprint_of(folder: Location, kind: str) -> str:
+    """SHA-256 over all that a stored model is. Raises CheckpointError as `load_baseline` does."""
+    card = _read_card(folder, kind)
+    identity = json.dumps([kind, card["settings"], card["sha256"]], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def _read_card(folder: Location, kind: str) -> dict[str, Any]:

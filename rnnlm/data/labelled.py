@@ -5,14 +5,15 @@ On disk: `words: list<string>`, `labels: list<string>`, and in the schema's meta
 and whether labels are of words or of rows: a row can have as many classes as words by chance. A row that cannot be used
 has nulls in both and is left out in memory.
 
-In memory each distinct spelling is stored once, so that what a network makes of characters is made once a batch.
+In memory each distinct spelling is stored once, so that what a network makes of characters, or of pieces of words, is
+made once a batch. Words are only cut into pieces when somebody asks for them.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,15 @@ import pyarrow.parquet as pq
 from rnnlm.data.column_types import is_list, is_text, plain
 from rnnlm.data.files import expand_paths
 from rnnlm.data.labels.words import split_words
-from rnnlm.data.tokenizers.labels import UNKNOWN_LABEL, LabelTokenizer
+from rnnlm.data.tokenizers.base import joined
+from rnnlm.data.tokenizers.labels import PADDING, UNKNOWN_LABEL, LabelTokenizer
+from rnnlm.data.tokenizers.sentencepiece import SentencePieceTokenizer
 from rnnlm.data.tokens import TOKENIZER_KEY
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
 
 LabelsOf = Literal["auto", "words", "rows"]
+Unit = Literal["characters", "pieces"]
 
 WORDS, LABELS = "words", "labels"
 LABELS_OF_KEY = b"rnnlm.labels.of"
@@ -38,16 +42,45 @@ OTHER_LENGTH = "other_length: words and labels are not of one number"
 
 
 @dataclass(frozen=True)
-class Spellings:
-    """Distinct words as characters: spelling s is `characters[offsets[s]:offsets[s + 1]]`."""
+class Parts:
+    """What each of some words consists of: word w of them has `ids[offsets[w]:offsets[w + 1]]`."""
 
-    characters: npt.NDArray[np.int32]
+    ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
 
-    @property
+    @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
         lengths: npt.NDArray[np.int64] = np.diff(self.offsets)
         return lengths
+
+    def padded(self, words: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """U P and U: the parts of U > 0 words, and how many they are; a word of no parts has one of padding."""
+        lengths = self.lengths[words]
+        step = np.arange(max(1, lengths.max()))
+        real = step < lengths[:, None]
+        found = np.full(real.shape, PADDING, dtype=np.int64)
+        found[real] = self.ids[(self.offsets[words][:, None] + step)[real]]
+        return found, np.maximum(lengths, 1)
+
+
+@dataclass(frozen=True)
+class Spellings:
+    """Distinct words, as `characters` and as `pieces`; `subwords` is what cuts them."""
+
+    characters: Parts
+    words: Sequence[str]
+    subwords: SentencePieceTokenizer | None
+
+    @cached_property
+    def pieces(self) -> Parts:
+        """For a vocabulary with subwords."""
+        assert self.subwords is not None
+        pieces, lengths = joined(self.subwords.encode(self.words), np.int32)
+        return Parts(pieces.astype(np.int32, copy=False), _offsets(lengths.tolist()))
+
+    def of(self, unit: Unit) -> Parts:
+        """What the words consist of."""
+        return self.characters if unit == "characters" else self.pieces
 
 
 @dataclass(frozen=True)
@@ -76,6 +109,11 @@ class LabelledTable:
         return self.num_rows if self.of_rows else int((self.labels != UNKNOWN_LABEL).sum())
 
     @property
+    def classes(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The classes of rows and where those of each row begin; none if labels are of words."""
+        return (self.labels, self.label_offsets) if self.of_rows else (_NONE, np.zeros_like(self.offsets))
+
+    @property
     def num_unknown(self) -> int:
         """Labels that the vocabulary lacks; no model can predict them."""
         return int((self.labels == UNKNOWN_LABEL).sum())
@@ -84,9 +122,9 @@ class LabelledTable:
     def fingerprint(self) -> str:
         """SHA-256 over all of it."""
         digest = hashlib.sha256()
-        for ids in (self.words, self.spelling, self.spellings.characters, self.labels):
+        for ids in (self.words, self.spelling, self.spellings.characters.ids, self.labels):
             digest.update(np.ascontiguousarray(ids, dtype="<i4").data)
-        for offsets in (self.offsets, self.spellings.offsets, self.label_offsets):
+        for offsets in (self.offsets, self.spellings.characters.offsets, self.label_offsets):
             digest.update(np.ascontiguousarray(offsets, dtype="<i8").data)
         if self.of_rows:
             digest.update(b"rows")
@@ -122,7 +160,11 @@ class LabelledTable:
             words=tokenizer.word_ids(distinct)[spelling] if flat else _NONE,
             spelling=spelling,
             offsets=_offsets(map(len, words)),
-            spellings=Spellings(np.concatenate([_NONE, *spelled]), _offsets(map(len, spelled))),
+            spellings=Spellings(
+                Parts(np.concatenate([_NONE, *spelled]), _offsets(map(len, spelled))),
+                list(distinct),
+                tokenizer.subwords,
+            ),
             labels=np.concatenate([_NONE, *given]),
             label_offsets=_offsets(map(len, given)),
             of_rows=of_rows,
@@ -191,8 +233,25 @@ def _type(schema: pa.Schema, name: str) -> pa.DataType:
     return plain(schema.field(name).type)
 
 
+class LabelledRows(NamedTuple):
+    """A labelled table as it is on disk: the words of each row, and its labels: those of its words, or its classes."""
+
+    words: list[list[str]]
+    labels: list[list[str]]
+    of_rows: bool
+
+    def table(self, tokenizer: LabelTokenizer) -> LabelledTable:
+        """The same as ids."""
+        return LabelledTable.from_rows(self.words, self.labels, tokenizer, of_rows=self.of_rows)
+
+
 def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:
     """Read the rows at `path` (a folder or a file), in file order, checked against `tokenizer`. Raises DataError."""
+    return read_labelled_rows(path, tokenizer).table(tokenizer)
+
+
+def read_labelled_rows(path: str, tokenizer: LabelTokenizer) -> LabelledRows:
+    """What `read_labelled_table` reads, with words and labels as strings."""
     words: list[list[str]] = []
     labels: list[list[str]] = []
     kinds: set[bytes] = set()
@@ -200,22 +259,14 @@ def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:
         location = open_location(file)
         with location.open_input() as opened:
             parquet = pq.ParquetFile(opened)
-            metadata = parquet.schema_arrow.metadata or {}
-            found = metadata.get(TOKENIZER_KEY, b"").decode()
-            if found != tokenizer.fingerprint:
-                raise DataError(
-                    f"the table was made with {f'vocabulary {found[:12]}' if found else 'no vocabulary of labels'}, "
-                    f"this is {tokenizer.fingerprint[:12]}",
-                    where=Place(file=file),
-                    todo="make it again with python -m jobs.tokenize_corpus and this tokenizer_path",
-                )
+            check_vocabulary(parquet.schema_arrow, tokenizer, file)
             if LABELS not in parquet.schema_arrow.names:
                 raise DataError(
                     "the table has no labels; one of spans is for task=entities",
                     where=Place(file=file),
                     todo="make it with labels_column=... of labels",
                 )
-            kinds.add(metadata.get(LABELS_OF_KEY, b"words"))
+            kinds.add((parquet.schema_arrow.metadata or {}).get(LABELS_OF_KEY, b"words"))
             table = parquet.read([WORDS, LABELS])
         for row_words, row_labels in zip(
             table.column(WORDS).to_pylist(), table.column(LABELS).to_pylist(), strict=True
@@ -227,7 +278,19 @@ def read_labelled_table(path: str, tokenizer: LabelTokenizer) -> LabelledTable:
         raise DataError("there is no row with words and labels", where=Place(file=path))
     if len(kinds) > 1:
         raise DataError("some files hold labels of words, others of rows", where=Place(file=path))
-    return LabelledTable.from_rows(words, labels, tokenizer, of_rows=kinds == {b"rows"})
+    return LabelledRows(words, labels, of_rows=kinds == {b"rows"})
+
+
+def check_vocabulary(schema: pa.Schema, tokenizer: LabelTokenizer, file: str) -> None:
+    """Raise DataError unless the table was made with this vocabulary."""
+    found = (schema.metadata or {}).get(TOKENIZER_KEY, b"").decode()
+    if found != tokenizer.fingerprint:
+        raise DataError(
+            f"the table was made with {f'vocabulary {found[:12]}' if found else 'no vocabulary of labels'}, "
+            f"this is {tokenizer.fingerprint[:12]}",
+            where=Place(file=file),
+            todo="make it again with python -m jobs.tokenize_corpus and this tokenizer_path",
+        )
 
 
 def labels_metadata(*, of_rows: bool) -> dict[bytes, bytes]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from rnnlm.data.labelled import LabelledTable
+from rnnlm.data.labelled import LabelledTable, Unit
 from rnnlm.data.tokenizers.labels import PADDING, UNKNOWN_LABEL
 from rnnlm.determinism import numpy_generator
 from rnnlm.types import Lengths, Mask, TokenIds
@@ -25,6 +25,7 @@ POOL_WORDS = 64  # budgets of words whose rows are sorted by length together
 
 Rows = npt.NDArray[np.int64]
 SpelledIds = Int[Tensor, "U C"]  # U spellings of up to C characters
+PieceIds = Int[Tensor, "U P"]  # the same, of up to P pieces
 SpelledLengths = Int[Tensor, " U"]
 Classes = Int[Tensor, "B K"]  # up to K classes of a row
 
@@ -36,6 +37,8 @@ class LabelledBatch:
     `lengths` are at least 1: a row without words has one word of padding. `labels` are UNKNOWN_LABEL behind the end and
     where no label is known, and `mask` is False there. `spellings` are the distinct ones of the batch, padded with 0,
     the longest first, `spelling_lengths` at least 1; `spelling` (B T) says in which row of them each word is spelled.
+    `pieces` are those of the same spellings, in the same order, `piece_lengths` at least 1; P is 0 where the reader was
+    not asked for them.
 
     `classes` are those of the rows where the table has some, then UNKNOWN_LABEL; K is 0 where labels are of words.
     `has_words` is False for a row that is padding alone.
@@ -48,19 +51,28 @@ class LabelledBatch:
     spellings: SpelledIds
     spelling_lengths: SpelledLengths
     spelling: TokenIds
+    pieces: PieceIds
+    piece_lengths: SpelledLengths
     classes: Classes
     has_words: Bool[Tensor, " B"]
 
+    def parts(self, unit: Unit) -> tuple[Tensor, SpelledLengths]:
+        """What the spellings consist of (U x C or U x P), and of how many."""
+        if unit == "characters":
+            return self.spellings, self.spelling_lengths
+        assert self.pieces.shape[1], "the reader was not asked for pieces"
+        return self.pieces, self.piece_lengths
+
 
 class LabelledReader:
-    """Makes batches of the rows of a table, whatever their order. Where a table has not one label a word, none is
-    known."""
+    """Makes batches of the rows of a table, whatever their order, with the `pieces` of words if a model reads some.
+    Where a table has not one label a word, none is known."""
 
-    def __init__(self, table: LabelledTable) -> None:
-        self._table = table
-        self._num_classes = np.diff(table.label_offsets) if table.of_rows else np.zeros(table.num_rows, np.int64)
+    def __init__(self, table: LabelledTable, *, pieces: bool = False) -> None:
+        self._table, self._pieces = table, pieces
+        self._class_ids, self._class_offsets = table.classes
+        self._num_classes = np.diff(self._class_offsets)
         self._labels = table.labels if has_label_per_word(table) else np.full(len(table.words), UNKNOWN_LABEL, np.int32)
-        self._spelling_lengths = table.spellings.lengths
         self.lengths = np.diff(table.offsets)
 
     def plan(self, order: Rows, words: int, max_rows: int | None = None) -> list[Rows]:
@@ -88,10 +100,11 @@ class LabelledReader:
         real = step < lengths[:, None]
         places = (table.offsets[rows][:, None] + step)[real]
         distinct, spelled = np.unique(table.spelling[places], return_inverse=True)
-        longest_first = np.argsort(-self._spelling_lengths[distinct], kind="stable")
+        longest_first = np.argsort(-table.spellings.characters.lengths[distinct], kind="stable")
         rank = np.empty(len(distinct), dtype=np.int64)
         rank[longest_first] = np.arange(len(distinct))
-        spellings, spelling_lengths = self._spelled(distinct[longest_first])
+        spellings, spelling_lengths = self._spelled("characters", distinct[longest_first])
+        pieces, piece_lengths = self._spelled("pieces", distinct[longest_first])
         labels = _padded(self._labels[places], real, UNKNOWN_LABEL)
         return LabelledBatch(
             words=torch.from_numpy(_padded(table.words[places], real, 0)),
@@ -101,6 +114,8 @@ class LabelledReader:
             spellings=torch.from_numpy(spellings),
             spelling_lengths=torch.from_numpy(spelling_lengths),
             spelling=torch.from_numpy(_padded(rank[spelled], real, 0)),
+            pieces=torch.from_numpy(pieces),
+            piece_lengths=torch.from_numpy(piece_lengths),
             classes=torch.from_numpy(self._classes(rows)),
             has_words=torch.from_numpy(lengths > 0),
         )
@@ -110,18 +125,16 @@ class LabelledReader:
         counts = np.where(rows >= 0, self._num_classes[rows], 0)
         step = np.arange(counts.max())
         real = step < counts[:, None]
-        places = (self._table.label_offsets[rows][:, None] + step)[real]
-        return _padded(self._table.labels[places], real, UNKNOWN_LABEL)
+        places = (self._class_offsets[rows][:, None] + step)[real]
+        return _padded(self._class_ids[places], real, UNKNOWN_LABEL)
 
-    def _spelled(self, distinct: npt.NDArray[np.int32]) -> tuple[Rows, Rows]:
-        """U C and U: the characters of spellings; one of padding if there is not a single spelling."""
+    def _spelled(self, unit: Unit, distinct: npt.NDArray[np.int32]) -> tuple[Rows, Rows]:
+        """U P and U: what spellings consist of; one of padding if there is not a single spelling."""
+        if unit == "pieces" and not self._pieces:
+            return np.zeros((max(1, len(distinct)), 0), dtype=np.int64), np.zeros(max(1, len(distinct)), dtype=np.int64)
         if not len(distinct):
             return np.full((1, 1), PADDING, dtype=np.int64), np.ones(1, dtype=np.int64)
-        spellings, lengths = self._table.spellings, self._spelling_lengths[distinct]
-        step = np.arange(max(1, lengths.max()))
-        real = step < lengths[:, None]
-        places = (spellings.offsets[distinct][:, None] + step)[real]
-        return _padded(spellings.characters[places], real, PADDING), np.maximum(lengths, 1)
+        return self._table.spellings.of(unit).padded(distinct)
 
 
 class LabelledStream:

@@ -23,8 +23,8 @@ class SpanBatch(LabelledBatch):
 class SpanReader(LabelledReader):
     """Makes batches of the rows of a table of spans."""
 
-    def __init__(self, table: SpanTable) -> None:
-        super().__init__(table)
+    def __init__(self, table: SpanTable, *, pieces: bool = False) -> None:
+        super().__init__(table, pieces=pieces)
         self._spans = np.stack([table.starts, table.ends - 1, table.types], axis=1).astype(np.int64)
         self._span_offsets = table.span_offsets
 

@@ -19,10 +19,9 @@ import pyarrow.parquet as pq
 
 from rnnlm.data.column_types import is_list, plain
 from rnnlm.data.files import expand_paths
-from rnnlm.data.labelled import EMPTY_WORD, LABELS_OF_KEY, NO_WORDS, WORDS, LabelledTable
+from rnnlm.data.labelled import EMPTY_WORD, LABELS_OF_KEY, NO_WORDS, WORDS, LabelledTable, check_vocabulary
 from rnnlm.data.labels.schemes import Span
 from rnnlm.data.tokenizers.labels import UNKNOWN_LABEL, LabelTokenizer
-from rnnlm.data.tokens import TOKENIZER_KEY
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
 
@@ -151,7 +150,13 @@ def read_span_table(path: str, tokenizer: LabelTokenizer) -> SpanTable:
     for file in expand_paths(path, (".parquet",)):
         with open_location(file).open_input() as opened:
             parquet = pq.ParquetFile(opened)
-            _check(parquet.schema_arrow, tokenizer, file)
+            check_vocabulary(parquet.schema_arrow, tokenizer, file)
+            if not holds_spans(parquet.schema_arrow, SPANS):
+                raise DataError(
+                    "the table holds labels and no spans",
+                    where=Place(file=file),
+                    todo="make it again with python -m jobs.tokenize_corpus labels_column=entities",
+                )
             table = parquet.read([WORDS, SPANS])
         for row_words, row_spans in zip(table.column(WORDS).to_pylist(), table.column(SPANS).to_pylist(), strict=True):
             if row_words is not None and row_spans is not None:
@@ -163,23 +168,6 @@ def read_span_table(path: str, tokenizer: LabelTokenizer) -> SpanTable:
         return SpanTable.from_spans(words, spans, tokenizer)
     except ValueError as error:
         raise DataError(str(error), where=Place(file=path)) from None
-
-
-def _check(schema: pa.Schema, tokenizer: LabelTokenizer, file: str) -> None:
-    """Raise DataError unless the file was made with this vocabulary and holds spans."""
-    found = (schema.metadata or {}).get(TOKENIZER_KEY, b"").decode()
-    problem = None
-    if found != tokenizer.fingerprint:
-        made = f"vocabulary {found[:12]}" if found else "no vocabulary of labels"
-        problem = f"the table was made with {made}, this is {tokenizer.fingerprint[:12]}"
-    elif not holds_spans(schema, SPANS):
-        problem = "the table holds labels and no spans"
-    if problem is not None:
-        raise DataError(
-            problem,
-            where=Place(file=file),
-            todo="make it again with python -m jobs.tokenize_corpus labels_column=entities and this tokenizer_path",
-        )
 
 
 def _row_error(words: Sequence[str | None] | None, entities: Sequence[dict[str, Any] | None] | None) -> str | None:

@@ -1,20 +1,21 @@
-"""Plots of predicted labels: what is taken for what, F1 by class, and whether confidences are accuracies."""
+"""Plots of predicted labels: what is taken for what, F1 by class of one system or several, and whether confidences are
+accuracies."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
 from rnnlm.evaluation.label_metrics import ClassScores, Reliability
-from rnnlm.evaluation.plots import COLOURS, MUTED, NARROW, Drawing, draw
+from rnnlm.evaluation.plots import COLOURS, MUTED, NARROW, PALE, Drawing, draw, legend_label
 
 MAX_CLASSES = 20  # of the map of confusions
 MAX_BARS = 30
 OTHER = "(others)"
 CELL, LETTER = 34, 8.8  # pixels: of a cell of the map, and about the width of a capital of 13 pixels
-MAX_LABEL = 16  # characters
+MAX_LABEL, MAX_WIDE_LABEL = 16, 28  # characters, in a map and on a narrow page, and on a wide one
 SLANT = 0.77, 0.64  # sine and cosine of the 50 degrees that labels of columns are turned by
 MIN_SHARE = 0.005  # of a row of the map; less is no number, only a shade
 
@@ -83,25 +84,51 @@ def plot_classes(scores: ClassScores, what: str) -> Drawing | None:
     values = [scores.classes[name].f1 * 100.0 for name in names]
 
     def paint(axes: Any) -> None:
-        places = list(range(len(names)))  # not the names: two may be shown alike
-        bars = axes.barh(places, values, color=COLOURS[0], height=0.66)
+        bars = axes.barh(range(len(names)), values, color=COLOURS[0], height=0.66)
         texts = [f"{value:.1f}  ({scores.classes[name].support:,})" for name, value in zip(names, values, strict=True)]
         for text in axes.bar_label(bars, labels=texts, padding=4):
             text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # the line must not cross it
-        axes.set_yticks(places, [_escaped(_label(name)) for name in names])
+        _name_rows(axes, names)
         axes.axvline(scores.micro.f1 * 100.0, color=MUTED, lw=1.0, ls=":")
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_xlim(0, 148 if axes.figure.get_figwidth() == NARROW else 122)  # room for the numbers
+        is_narrow = axes.figure.get_figwidth() == NARROW
+        axes.set_xlim(0, 148 if is_narrow else 122)  # room for the numbers
         axes.set_xticks([0, 20, 40, 60, 80, 100])
-        axes.set_xlabel("F1, % (number); dotted: micro average")
+        axes.set_xlabel("F1, % (number)" if is_narrow else "F1, % (number); dotted: micro average")
         axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
 
     return draw(f"F1 of {what} by class", 0.9 + 0.23 * len(names), paint)
 
 
-def plot_reliability(bins: Reliability) -> Drawing:
-    """Accuracy against mean confidence of each bin, over how much of everything the bin holds."""
+def plot_systems(systems: Mapping[str, ClassScores], what: str) -> Drawing | None:
+    """F1 of the classes that the first system is asked for most, a mark for each of the first eight systems; none
+    for a single class."""
+    first = next(iter(systems.values())).classes
+    names = sorted(first, key=lambda name: (-first[name].support, name))[:MAX_BARS]
+    if len(names) < 2:
+        return None
+    shown = dict(list(systems.items())[: len(COLOURS)])
+    values = [
+        [100.0 * one.classes[name].f1 if name in one.classes else 0.0 for name in names] for one in shown.values()
+    ]
+    places = list(range(len(names)))
+
+    def paint(axes: Any) -> None:
+        axes.hlines(places, *(edge(np.array(values), axis=0) for edge in (np.min, np.max)), color=PALE, lw=2.0)
+        for (name, f1), colour, marker in zip(zip(shown, values, strict=True), COLOURS, "osD^vP*X", strict=False):
+            label = legend_label(_label(name))
+            axes.plot(f1, places, ls="", marker=marker, ms=5.5, color=colour, label=label, alpha=0.9)
+        _name_rows(axes, names)
+        low = min(min(one) for one in values)
+        axes.set_xlim(max(0.0, 10.0 * np.floor((low - 4.0) / 10.0)), 101)
+        axes.set_xlabel("F1, %")
+        columns = 2 if axes.figure.get_figwidth() == NARROW else 4
+        axes.figure.legend(loc="outside upper left", ncols=columns, columnspacing=1.2, handlelength=1.0)
+
+    return draw(f"F1 of {what} by class and system", 1.2 + 0.25 * len(names), paint)
+
+
+def plot_reliability(bins: Reliability, what: str) -> Drawing:
+    """Accuracy of `what` against mean confidence of each bin, over how much of everything the bin holds."""
     there = bins.counts > 0
     shares = bins.counts / max(1, int(bins.counts.sum()))
 
@@ -122,13 +149,21 @@ def plot_reliability(bins: Reliability) -> Drawing:
         axes.set_xlabel("confidence, %")
         axes.figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handlelength=1.4)
 
-    return draw("Accuracy by confidence", 3.2, paint)
+    return draw(f"Accuracy of {what} by confidence", 3.2, paint)
 
 
-def _label(name: str) -> str:
+def _name_rows(axes: Any, names: Sequence[str]) -> None:
+    """Classes from top to bottom; not by matplotlib's own names, since two may be shown alike."""
+    limit = MAX_LABEL if axes.figure.get_figwidth() == NARROW else MAX_WIDE_LABEL
+    axes.set_yticks(range(len(names)), [_escaped(_label(name, limit)) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+
+
+def _label(name: str, limit: int = MAX_LABEL) -> str:
     """A class for people: nothing too long, nothing invisible."""
     shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name) or "\N{OPEN BOX}"
-    return shown if len(shown) <= MAX_LABEL else shown[: MAX_LABEL - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return shown if len(shown) <= limit else shown[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _escaped(label: str) -> str:

@@ -117,7 +117,7 @@ def plot_distribution(evaluation: Evaluation) -> Drawing:
         for name, colour in zip(groups, COLOURS, strict=False):
             counts = evaluation.histograms[name]
             shares = counts.reshape(-1, merged).sum(1) / max(1, counts.sum()) * 100.0
-            axes.stairs(shares, edges, color=colour, lw=1.6, label=_label(f"{name[:24]} ({int(counts.sum()):,})"))
+            axes.stairs(shares, edges, color=colour, lw=1.6, label=legend_label(f"{name[:24]} ({int(counts.sum()):,})"))
             if len(groups) <= 3:  # more would be mud
                 axes.stairs(shares, edges, color=colour, alpha=0.08, fill=True)
         axes.set_xlim(0, HISTOGRAM_EDGES[min(len(HISTOGRAM_EDGES) - 1, int(reached[0]) + 5)])
@@ -189,7 +189,7 @@ def draw_svg(description: str, width: float, height: float, paint: Callable[[Any
     return re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", "system-ui, sans-serif", content)
 
 
-def _label(text: str) -> str:
+def legend_label(text: str) -> str:
     """A label that matplotlib takes as it is: no formulas, and not hidden for its leading underscore."""
     shown = text.replace("$", r"\$")
     return f"\N{NO-BREAK SPACE}{shown}" if shown.startswith("_") else shown

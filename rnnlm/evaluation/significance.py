@@ -133,8 +133,8 @@ def _compare_fractions(
         values = _shares(drawn[:, number, :, 0], drawn[:, number, :, 1])
         ours, theirs = (share(above.sum(), below.sum()) for above, below in fractions[number])
         own, base = _interval(values[:, 0]), _interval(values[:, 1])
-        p_value = _p_value(values[:, 0] - values[:, 1], ours - theirs)
-        found.append(Comparison(metric, metric_name(metric, unit), ours, own, theirs, base, p_value))
+        probability = p_value(values[:, 0] - values[:, 1], ours - theirs)
+        found.append(Comparison(metric, metric_name(metric, unit), ours, own, theirs, base, probability))
     return found
 
 
@@ -152,7 +152,7 @@ def _interval(values: Counts) -> float:
     return float(high - low) / 2.0
 
 
-def _p_value(differences: Counts, true_difference: float) -> float:
-    """Two-sided. Equal outputs are as far from one another as any draw: 1."""
+def p_value(differences: Counts, true_difference: float) -> float:
+    """Of draws of a difference, two-sided. Equal outputs are as far from one another as any draw: 1."""
     as_far = np.abs(differences - differences.mean()) >= abs(true_difference) - 1e-12
     return float(as_far.sum() + 1) / (len(differences) + 1)

@@ -4,7 +4,7 @@ Rows that are read together are of like length and padded to the longest; one th
 and whole. A row's result does not depend on the other rows, up to the rounding of float32 products of another shape.
 
 A network is often surer than it is right. `fitted_temperature` finds on held-out rows the number that its logits are to
-be divided by; give it to `python -m jobs.predict temperature=...`.
+be divided by; `python -m jobs.calibrate` keeps it for `jobs.predict`.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rnnlm.checkpoint import Checkpoint
 from rnnlm.data.labelled import LabelledTable
-from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.inference.packed import Report, ignore
 from rnnlm.inference.precision import Products
 from rnnlm.inference.spelled import in_pools, with_spellings_once
 from rnnlm.nn.calibration import fit_temperature
 from rnnlm.nn.classification_model import ClassificationModel, counted_rows, only_class, several_hot
-from rnnlm.tasks.word_encoder import in_batches
+from rnnlm.tasks.word_encoder import WordEncoderConfig, in_batches
 
 Probabilities = npt.NDArray[np.float32]  # rows x classes
 
@@ -60,15 +61,22 @@ class Classifier:
 
 def fitted_temperature(checkpoint: Checkpoint, table: LabelledTable) -> float:
     """The temperature that calibrates a classifier on held-out rows (`rnnlm.nn.calibration`)."""
+    return fit_temperature(*held_out(checkpoint, table))
+
+
+def held_out(checkpoint: Checkpoint, table: LabelledTable) -> tuple[Float[Tensor, "N L"], Tensor]:
+    """The logits of rows whose class is known, and the targets: their classes (N, int64), or of several labels 1 and 0
+    for each (N L). Both on the CPU, in no particular order."""
     model = checkpoint.model
     assert isinstance(model, ClassificationModel)
+    assert isinstance(checkpoint.task, WordEncoderConfig)
     assert table.of_rows, "labels of words are no classes"
     logits, targets = [], []
     with torch.inference_mode():
-        for batch in in_batches(LabelledReader(table), np.flatnonzero(np.diff(table.offsets))):
+        for batch in in_batches(checkpoint.task.reader(table), np.flatnonzero(np.diff(table.offsets))):
             rows = counted_rows(batch, multi_label=model.multi_label)
             logits.append(model.logits(batch).cpu()[rows])
             classes = batch.classes[rows]
             several = model.multi_label
             targets.append(several_hot(classes, logits[0].shape[1]) if several else only_class(classes))
-    return fit_temperature(torch.cat(logits), torch.cat(targets))
+    return torch.cat(logits), torch.cat(targets)

@@ -6,15 +6,23 @@ other rows, up to the rounding of float32 products of another shape.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from rnnlm.checkpoint import Checkpoint
+from rnnlm.data.span_stream import SpanBatch, SpanReader
+from rnnlm.data.span_table import SpanTable
 from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.inference.packed import Report, ignore
 from rnnlm.inference.precision import Products
 from rnnlm.inference.spelled import in_pools, with_spellings_once
 from rnnlm.nn.span_model import FoundSpan, SpanModel
+from rnnlm.tasks.word_encoder import in_batches
+
+LEAST = 0.01  # spans that are less probable are no candidates for a threshold
 
 
 class SpanFinder:
@@ -51,3 +59,29 @@ class SpanFinder:
                 done += int(read.lengths.sum())
                 report(done / num_words)
         return found
+
+
+class Candidates(NamedTuple):
+    """Spans that are found with LEAST as the threshold: their probabilities, and whether they are right. `num_right`
+    counts the right spans of all rows, found or not."""
+
+    probabilities: npt.NDArray[np.float64]
+    right: npt.NDArray[np.bool_]
+    num_right: int
+
+
+def candidates(checkpoint: Checkpoint, table: SpanTable) -> Candidates:
+    """The spans of held-out rows. Since the most probable are taken first, and a span only gives way to a more probable
+    one, a higher threshold finds those of them that are as probable, and no others."""
+    model = checkpoint.model
+    assert isinstance(model, SpanModel)
+    probabilities: list[float] = []
+    right: list[bool] = []
+    with torch.inference_mode():
+        for batch in in_batches(SpanReader(table), np.flatnonzero(np.diff(table.offsets))):
+            assert isinstance(batch, SpanBatch)
+            known = set(map(tuple, batch.spans.tolist()))
+            for row, spans in enumerate(model.decode(batch, threshold=LEAST)):
+                probabilities += [span.probability for span in spans]
+                right += [(row, span.start, span.end - 1, span.type) in known for span in spans]
+    return Candidates(np.array(probabilities), np.array(right, dtype=bool), len(table.types))

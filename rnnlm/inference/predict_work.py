@@ -3,6 +3,7 @@
 Words are given, or split from a text by the rule of `rnnlm.data.labels.words`. A tagger adds
 
     labels, confidence                a label a word, and its probability
+    alternatives                      on demand, the most probable sequences of labels, and their probabilities
     words, starts, ends               of a text that was split: its words, and where in it they are
     entities                          or, in place of all these, where labels stand for spans: what `conlleval` reads
                                       from them, with a `score`, the lowest confidence of its words (all of them are
@@ -18,6 +19,15 @@ A model of nested spans adds
 
     entities                          the spans whose probability, the `score`, is above a threshold
 
+A model of intents adds
+
+    intent, intent_confidence         what is wanted, and the probability of it (`intents`, lists, where a row may have
+                                      several: those above a threshold)
+    slots                             with what: name, value (the text itself), places, and a `score` as entities have
+
+A baseline (`rnnlm.baselines`) adds what a network of its kind does. The confidence of a tagger is P(label | all words)
+by the hidden Markov model, or of the most frequent label its share of the places where the word was seen.
+
 Places are in characters, ends exclusive. Those of entities are in the text that was split. Where words were given, they
 are in `text_column` if the words are all that it holds but white space, in order; in any other row they are in the
 words joined by a blank.
@@ -31,19 +41,24 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from rnnlm.baselines.base import BaselineClassifier, BaselineTagger
 from rnnlm.bulk.plan import CostModel
 from rnnlm.bulk.work import ERROR, Device, WorkConfig
-from rnnlm.checkpoint import loaded
 from rnnlm.config import config
 from rnnlm.data.column_types import is_list, is_text, plain
 from rnnlm.errors import ConfigError, DataError
 from rnnlm.inference.predict.base import PredictProcessor
+from rnnlm.inference.predict.baselines import BaselineClassifyProcessor, BaselineTagProcessor
+from rnnlm.inference.predict.calibration import read_calibration
 from rnnlm.inference.predict.classes import ClassifyProcessor
+from rnnlm.inference.predict.intents import IntentProcessor
+from rnnlm.inference.predict.model import loaded_predictor
 from rnnlm.inference.predict.options import PredictOptions
 from rnnlm.inference.predict.spans import SpanProcessor
 from rnnlm.inference.predict.tags import TagProcessor
-from rnnlm.inference.score_work import BYTES_PER_TOKEN, seconds_per_token
+from rnnlm.inference.score_work import BYTES_PER_TOKEN
 from rnnlm.nn.classification_model import ClassificationModel
+from rnnlm.nn.intent_model import IntentModel
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.span_model import SpanModel
 from rnnlm.nn.tagging_model import TaggingModel
@@ -54,10 +69,13 @@ INSTEAD: dict[type[nn.Module], str] = {
     TranslationModel: "is an encoder-decoder: use jobs.generate or jobs.score",
 }
 
-PROCESSORS: dict[type[nn.Module], type[PredictProcessor]] = {
+PROCESSORS: dict[type[Any], type[PredictProcessor]] = {
     SpanModel: SpanProcessor,
+    IntentModel: IntentProcessor,  # before what it is a kind of
     TaggingModel: TagProcessor,
     ClassificationModel: ClassifyProcessor,
+    BaselineTagger: BaselineTagProcessor,
+    BaselineClassifier: BaselineClassifyProcessor,
 }
 
 
@@ -94,12 +112,18 @@ class PredictWork(PredictOptions, WorkConfig):
         self._processor().fields(self)
 
     def cost(self) -> CostModel:
-        per_word = seconds_per_token(loaded(self.checkpoint))
+        per_word = self._processor().seconds_per_word(self)
         return CostModel(seconds_per_row=per_word, seconds_per_byte=per_word / BYTES_PER_TOKEN)
 
     def identity(self) -> dict[str, Any]:
+        asked = {
+            "calibration": None if self.calibration is None else read_calibration(self.calibration).fitted(),
+            "k_best": self.k_best,
+        }
         return {
-            "model": loaded(self.checkpoint).fingerprint,
+            "model": loaded_predictor(self.checkpoint).fingerprint,
+            # Only what is asked for: a plain run is the same as before there was anything to ask for.
+            **{name: value for name, value in asked.items() if value is not None},
             "words_column": self.words_column,
             "splits": self.splits,
             "text_column": self.text_column,
@@ -118,18 +142,18 @@ class PredictWork(PredictOptions, WorkConfig):
         }
 
     def provenance(self) -> dict[str, str]:
-        return {"model": loaded(self.checkpoint).fingerprint, "products": json.dumps(self.products.card())}
+        return {"model": loaded_predictor(self.checkpoint).fingerprint, "products": json.dumps(self.products.card())}
 
     def card(self) -> dict[str, Any]:
         return {"products": self.products.card()}
 
     def build(self, device: Device) -> PredictProcessor:
         torch.set_num_threads(self.threads)
-        return self._processor()(self, loaded(self.checkpoint), device)
+        return self._processor()(self, loaded_predictor(self.checkpoint), device)
 
     def _processor(self) -> type[PredictProcessor]:
         """What suits the model; the one place that asks for its class."""
-        model = loaded(self.checkpoint).model
+        model = loaded_predictor(self.checkpoint).model
         for kind, processor in PROCESSORS.items():
             if isinstance(model, kind):
                 return processor

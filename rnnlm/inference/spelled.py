@@ -1,5 +1,5 @@
-"""Rows of words in batches, pool by pool: a pool's rows are sorted by length, and what characters say of its words is
-computed once for all its batches."""
+"""Rows of words in batches, pool by pool: a pool's rows are sorted by length, and what characters or pieces say of its
+words is computed once for all its batches."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -11,42 +11,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnnlm.data.labelled import LabelledTable, Spellings
+from rnnlm.data.labelled import LabelledTable, Parts, Spellings
 from rnnlm.data.labelled_stream import LabelledBatch, LabelledReader
-from rnnlm.data.tokenizers.labels import PADDING, LabelTokenizer
+from rnnlm.data.tokenizers.labels import LabelTokenizer
 from rnnlm.nn.word_encoder import Model, with_words
 from rnnlm.nn.words.base import WordFeature
-from rnnlm.nn.words.characters import Characters
+from rnnlm.nn.words.spelling import Spelling
 from rnnlm.types import LayerInputs
 
 BATCH_WORDS = 4096  # words that are read at a time, padding counted; a longer row is read alone
 POOL_WORDS = 1 << 18  # words whose rows are sorted by length together; bounds memory
-CHARACTERS = 1 << 16  # that are read at a time, padding counted; bounds memory
+CHARACTERS = 1 << 16  # or pieces, that are read at a time, padding counted; bounds memory
 
 Ids = npt.NDArray[np.int64]
 
 
 class SpelledOnce(WordFeature):
-    """Stands for `characters` in a model that no longer changes: looks up what those made of the spellings of a pool.
+    """Stands for `feature` in a model that no longer changes: looks up what that made of the spellings of a pool.
 
     `spelling` (B T) says which of them stand in the batch that comes; what the batch itself says of that is its own
     numbering.
     """
 
-    def __init__(self, characters: Characters) -> None:
+    def __init__(self, feature: Spelling) -> None:
         super().__init__()
-        self._characters = characters
+        self._feature = feature
         self._vectors = torch.zeros(0)  # U D
         self.spelling = torch.zeros(0, 0, dtype=torch.int64)
 
     def read(self, spellings: Spellings) -> None:
         """Compute the vectors of a pool's spellings."""
-        device = self._characters.embedding.weight.device
-        parts, order = [], []
-        for places, ids, lengths in _longest_first(spellings):
-            parts.append(self._characters.spelled(ids.to(device), lengths))
+        device = self._feature.embedding.weight.device
+        vectors, order = [], []
+        for places, ids, lengths in _longest_first(spellings.of(self._feature.unit)):
+            vectors.append(self._feature.spelled(ids.to(device), lengths))
             order.append(places)
-        self._vectors = torch.empty_like(joined := torch.cat(parts))
+        self._vectors = torch.empty_like(joined := torch.cat(vectors))
         self._vectors[torch.from_numpy(np.concatenate(order)).to(device)] = joined
 
     def forward(self, batch: LabelledBatch) -> LayerInputs:  # noqa: ARG002 - see `spelling`
@@ -55,7 +55,7 @@ class SpelledOnce(WordFeature):
 
 def with_spellings_once(model: Model) -> tuple[Model, list[SpelledOnce]]:
     """A model with the same weights, and what in it has to be told of pools and batches."""
-    once = {place: SpelledOnce(one) for place, one in enumerate(model.words) if isinstance(one, Characters)}
+    once = {place: SpelledOnce(one) for place, one in enumerate(model.words) if isinstance(one, Spelling)}
     copy = with_words(model, [once.get(place, _feature(one)) for place, one in enumerate(model.words)])
     return copy.eval(), list(once.values())
 
@@ -77,12 +77,12 @@ def in_pools(rows: Sequence[Sequence[str]], tokenizer: LabelTokenizer, once: Seq
     """All rows that have words, in batches of like length, for the model that `once` belongs to."""
     for pool in _pools(rows):
         table = LabelledTable.from_rows([rows[row] for row in pool], None, tokenizer)
-        for characters in once:
-            characters.read(table.spellings)
+        for feature in once:
+            feature.read(table.spellings)
         reader = LabelledReader(table)
         for places in reader.plan(reader.by_length(np.arange(len(pool))), BATCH_WORDS):
-            for characters in once:
-                characters.spelling = spelling_of(table, places)
+            for feature in once:
+                feature.spelling = spelling_of(table, places)
             yield Read(pool[places], reader.lengths[places], reader.read(places))
 
 
@@ -105,18 +105,15 @@ def spelling_of(table: LabelledTable, rows: Ids) -> Tensor:
     return torch.from_numpy(found)
 
 
-def _longest_first(spellings: Spellings) -> Iterator[tuple[Ids, Tensor, Tensor]]:
-    """Places of some spellings, their characters (U C) and lengths (at least 1), until all were given."""
-    order = np.argsort(-spellings.lengths, kind="stable")
+def _longest_first(parts: Parts) -> Iterator[tuple[Ids, Tensor, Tensor]]:
+    """Places of some spellings, what they consist of (U P) and lengths (at least 1), until all were given."""
+    order = np.argsort(-parts.lengths, kind="stable")
     start = 0
     while start < len(order):
-        longest = max(1, int(spellings.lengths[order[start]]))
+        longest = max(1, int(parts.lengths[order[start]]))
         places = order[start : start + max(1, CHARACTERS // longest)]
-        lengths, step = spellings.lengths[places], np.arange(longest)
-        real = step < lengths[:, None]
-        ids = np.full(real.shape, PADDING, dtype=np.int64)
-        ids[real] = spellings.characters[(spellings.offsets[places][:, None] + step)[real]]
-        yield places, torch.from_numpy(ids), torch.from_numpy(np.maximum(lengths, 1))
+        ids, lengths = parts.padded(places)
+        yield places, torch.from_numpy(ids), torch.from_numpy(lengths)
         start += len(places)
 
 

@@ -27,7 +27,7 @@ from rnnlm.nn.stack import Stack
 from rnnlm.nn.word_encoder import WordEncoder
 from rnnlm.nn.words.base import WordFeature
 from rnnlm.structure.chain import Allowed, Emissions, Labels, log_likelihood
-from rnnlm.types import Mask
+from rnnlm.types import LayerOutputs, Mask
 
 GUESSED: tuple[Scheme, ...] = ("iob2", "iobes", "bilou")  # schemes that label names can tell, and their own prefixes
 OWN_PREFIXES = ("BI", "ES", "LU")
@@ -64,12 +64,20 @@ class TaggingModel(WordEncoder):
 
     def emissions(self, batch: LabelledBatch) -> Emissions:
         """B T L, in nats; behind the end of a row they mean nothing."""
-        emissions: Emissions = self.to_emissions(self.output_dropout(self.read(batch))).to(self.precision)
+        return self.emissions_of(self.read(batch))
+
+    def emissions_of(self, read: LayerOutputs) -> Emissions:
+        """Those of what the encoder gave."""
+        emissions: Emissions = self.to_emissions(self.output_dropout(read)).to(self.precision)
         return emissions
 
     def loss(self, batch: LabelledBatch) -> Float[Tensor, ""]:
         """-log P(labels | words) in nats, float64, summed over what is `counted`; differentiable in all parameters."""
-        emissions, mask = self.emissions(batch), counted(batch, whole_rows=self.crf is not None).to(self.device)
+        return self.label_loss(self.emissions(batch), batch)
+
+    def label_loss(self, emissions: Emissions, batch: LabelledBatch) -> Float[Tensor, ""]:
+        """`loss` with the emissions of the batch."""
+        mask = counted(batch, whole_rows=self.crf is not None).to(self.device)
         labels = batch.labels.to(self.device)
         if self.crf is None:
             return F.cross_entropy(emissions[mask], labels[mask], reduction="none").sum(dtype=torch.float64)
@@ -81,7 +89,11 @@ class TaggingModel(WordEncoder):
     def decode(self, batch: LabelledBatch) -> Tagged:
         """The best labels: each for itself with the softmax, the best sequence with the CRF, whose confidences are the
         marginals. A row without words gets one for the word of padding it has."""
-        emissions, lengths = self.emissions(batch), batch.lengths.to(self.device)
+        return self.decode_labels(self.emissions(batch), batch)
+
+    def decode_labels(self, emissions: Emissions, batch: LabelledBatch) -> Tagged:
+        """`decode` with the emissions of the batch."""
+        lengths = batch.lengths.to(self.device)
         if self.crf is None:
             confidences, labels = emissions.float().softmax(2).max(2)
             real = torch.arange(emissions.shape[1], device=self.device) < lengths.unsqueeze(1)

@@ -18,15 +18,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from rnnlm.config import PlacedError, config
+from rnnlm.config import config
 from rnnlm.data.labelled import LabelledTable, read_labelled_table
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokenizers.labels import UNKNOWN_LABEL
 from rnnlm.errors import ConfigError, DataError, Place
 from rnnlm.nn.classification_model import ClassificationModel, counted_rows
-from rnnlm.nn.layer import chained_size
-from rnnlm.nn.layers.bidirectional import BidirectionalConfig
-from rnnlm.nn.layers.reading_order import ReadingOrderConfig
 from rnnlm.nn.pooling import PoolingKind, build_pooling
 from rnnlm.tasks.base import LossSum, Table
 from rnnlm.tasks.word_encoder import WordEncoderConfig, batch_of
@@ -50,19 +47,14 @@ class ClassificationConfig(WordEncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pooling == "last" and self._forward_size() is None:
-            raise PlacedError(
-                "pooling",
-                "the final states of the encoder's last layer do not stand apart in its outputs; take mean, max or "
-                "attention, or end the encoder with a bidirectional layer of combine=concat",
-            )
+        self.check_pooling(self.pooling)
 
     def build(self, tokenizer: Tokenizer) -> ClassificationModel:
         vocabulary = self.vocabulary(tokenizer)
         parts = self.encoder_parts(vocabulary)
         model = ClassificationModel(
             **parts,
-            pooling=build_pooling(self.pooling, parts["encoder"].output_size, self._forward_size()),
+            pooling=build_pooling(self.pooling, parts["encoder"].output_size, self.forward_size()),
             num_classes=len(vocabulary.labels),
             multi_label=self.multi_label,
             label_smoothing=self.label_smoothing,
@@ -115,18 +107,6 @@ class ClassificationConfig(WordEncoderConfig):
         counts = np.bincount(table.labels[table.labels != UNKNOWN_LABEL], minlength=num_classes)
         seen = np.maximum(counts, 1)  # of a class without rows the weight never matters, it only has to be a number
         return np.maximum(rows - counts, 1) / seen if self.multi_label else rows / (num_classes * seen)
-
-    def _forward_size(self) -> int | None:
-        """How many of the encoder's outputs, the first ones, are of a forward direction, all others being of a backward
-        one; None if they are mixed."""
-        *below, top = self.encoder_layers()
-        size = chained_size("encoder", below, self.word_size)
-        if isinstance(top, BidirectionalConfig) and top.combine == "concat":
-            directions = [top.forward, top.backward or top.forward]
-            return None if any(one.sees_future() for one in directions) else top.forward.output_size(size)
-        if isinstance(top, ReadingOrderConfig) and top.order == "backward" and not top.inner.sees_future():
-            return 0
-        return None if top.sees_future() else top.output_size(size)
 
 
 def _only_class(table: LabelledTable) -> npt.NDArray[np.int32]:

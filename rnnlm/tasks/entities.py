@@ -56,7 +56,7 @@ class EntitiesConfig(WordEncoderConfig):
 
     def reader(self, table: LabelledTable) -> SpanReader:
         assert isinstance(table, SpanTable)
-        return SpanReader(table)
+        return SpanReader(table, pieces=self.reads_pieces)
 
     def num_targets(self, batch: Any) -> int:
         found = batch_of(batch)

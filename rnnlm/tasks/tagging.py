@@ -41,8 +41,11 @@ class TaggingConfig(WordEncoderConfig):
     def build(self, tokenizer: Tokenizer) -> TaggingModel:
         labels = self.vocabulary(tokenizer).labels
         parts = self.encoder_parts(self.vocabulary(tokenizer))
-        crf = ChainCRF(len(labels), self._allowed(labels)) if self.head == "crf" else None
-        return TaggingModel(**parts, num_labels=len(labels), crf=crf)
+        return TaggingModel(**parts, num_labels=len(labels), crf=self.build_crf(labels))
+
+    def build_crf(self, labels: Sequence[str]) -> ChainCRF | None:
+        """With fresh weights; None for the softmax."""
+        return ChainCRF(len(labels), self._allowed(labels)) if self.head == "crf" else None
 
     def read_table(self, path: str, tokenizer: Tokenizer, *, for_training: bool) -> LabelledTable:  # noqa: ARG002 - nothing is too much
         table = read_labelled_table(path, self.vocabulary(tokenizer))

@@ -22,6 +22,8 @@ from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.dropout import Dropout
 from rnnlm.nn.layer import LayerConfig, chained_size
 from rnnlm.nn.layers.bidirectional import BidirectionalConfig
+from rnnlm.nn.layers.reading_order import ReadingOrderConfig
+from rnnlm.nn.pooling import PoolingKind
 from rnnlm.nn.stack import Stack, build_stack
 from rnnlm.nn.word_encoder import WordEncoder
 from rnnlm.nn.words.base import WordFeature, WordFeatureConfig
@@ -91,6 +93,32 @@ class WordEncoderConfig(TaskConfig):
         """Size of all that is read of a word."""
         return sum(feature.output_size for feature in self.word_features())
 
+    @property
+    def reads_pieces(self) -> bool:
+        """Whether batches must have the pieces of words."""
+        return any(feature.reads_pieces for feature in self.word_features())
+
+    def forward_size(self) -> int | None:
+        """How many of the encoder's outputs, the first ones, are of a forward direction, all others being of a backward
+        one; None if they are mixed."""
+        *below, top = self.encoder_layers()
+        size = chained_size("encoder", below, self.word_size)
+        if isinstance(top, BidirectionalConfig) and top.combine == "concat":
+            directions = [top.forward, top.backward or top.forward]
+            return None if any(one.sees_future() for one in directions) else top.forward.output_size(size)
+        if isinstance(top, ReadingOrderConfig) and top.order == "backward" and not top.inner.sees_future():
+            return 0
+        return None if top.sees_future() else top.output_size(size)
+
+    def check_pooling(self, pooling: PoolingKind) -> None:
+        """Raise PlacedError if the final states are asked for where they do not stand apart."""
+        if pooling == "last" and self.forward_size() is None:
+            raise PlacedError(
+                "pooling",
+                "the final states of the encoder's last layer do not stand apart in its outputs; take mean, max or "
+                "attention, or end the encoder with a bidirectional layer of combine=concat",
+            )
+
     def encoder_parts(self, vocabulary: LabelTokenizer) -> EncoderParts:
         """With fresh weights."""
         return {
@@ -112,7 +140,7 @@ class WordEncoderConfig(TaskConfig):
 
     def reader(self, table: LabelledTable) -> LabelledReader:
         """What makes batches of a table's rows."""
-        return LabelledReader(table)
+        return LabelledReader(table, pieces=self.reads_pieces)
 
     def left_out(self, table: LabelledTable) -> int:
         """Rows with words that are no part of any loss, since labels of theirs are unknown."""
@@ -125,7 +153,7 @@ class WordEncoderConfig(TaskConfig):
         counts = np.bincount(table.words, minlength=tokenizer.vocab_size)
         for feature in model.words:
             assert isinstance(feature, WordFeature)
-            feature.prepare(counts)
+            feature.prepare(counts, self.vocabulary(tokenizer))
 
     def open_stream(
         self,

@@ -122,9 +122,14 @@ def filled(data, schema):
             for part in above:
                 inner = inner[part]
             inner[last] = {"de": "a/path", "en": "another"} if dotted == "corpus.files" else "a/path"
-    if schema is jobs.schemas.EvaluateJob:  # needs one of two
-        data["scored"] = data["scored"] or "a/path"
-        data["hypotheses"] = data["reference_column"] and "a/path"  # they belong together
+    if schema is jobs.schemas.EvaluateJob:  # needs one of three
+        if data["intent_column"] or data["labels_of"] != "auto":
+            data["predictions"] = "a/path"
+        else:
+            data["scored"] = data["scored"] or "a/path"
+            data["hypotheses"] = data["reference_column"] and "a/path"  # they belong together
+    if schema is jobs.schemas.NeighboursJob:  # needs one of two
+        data.update(vectors="a/path", output="a/path")
     return data
 
 

@@ -3,6 +3,10 @@
 import pyarrow.parquet as pq
 import pytest
 
+from rnnlm.checkpoint import load_checkpoint
+from rnnlm.data.labels.words import split_words
+from rnnlm.inference.classify import Classifier
+from rnnlm.inference.predict.calibration import read_calibration
 from tests.integration.pipeline import refusal, run_well
 
 GOOD, BAD = (
@@ -64,6 +68,28 @@ def test_texts_get_their_class(made, tmp_path):
     assert list(rows[0]) == ["text", "label", "p_label", "p_confidence", "p_probabilities", "error"]
     assert len(rows) == 120
     assert sum(row["label"] == row["p_label"] for row in rows) > 110
+
+
+def test_a_calibration_is_fitted_and_applied(made, tmp_path):
+    folder, source = made
+    model = f"checkpoint={folder / 'model'}"
+    said = run_well("calibrate", model, f"tokens={folder / 'table'}", f"output={tmp_path / 'calibration'}")
+    assert "calibrate: temperature " in said
+    asked = [
+        model,
+        *source,
+        "words_column=text",
+        "cluster=here",
+        "prefix=p_",
+        f"calibration={tmp_path / 'calibration'}",
+    ]
+    run_well("predict", *asked, f"output={tmp_path / 'out'}")
+    rows = [row for part in (tmp_path / "out" / "data").iterdir() for row in pq.ParquetFile(part).read().to_pylist()]
+    calibration = read_calibration(str(tmp_path / "calibration"))
+    words = [list(split_words(row["text"])) for row in rows]
+    sure = Classifier(load_checkpoint(str(folder / "model")), temperature=calibration.temperature).classify(words)
+    assert [row["p_confidence"] for row in rows] == pytest.approx(sure.max(axis=1).tolist(), abs=1e-5)
+    assert calibration.temperature != 1.0
 
 
 def test_a_tagger_refuses_a_table_of_rows(made, tmp_path):

@@ -96,3 +96,15 @@ def test_what_cannot_be_is_refused(made, tmp_path):
     ]:
         assert said in refusal(2, "predict", *arguments(made, tmp_path / "out", *more))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_baseline_labels_and_is_reported_as_a_network_is(made, tmp_path):
+    tables = [f"{name}={made / 'table'}" for name in ("train_tokens", "valid_tokens")]
+    vocabulary = f"tokenizer_path={made / 'tokenizer'}"
+    said = run_well("train_baseline", "baseline=hmm", "tune=true", *tables, vocabulary, f"output={tmp_path / 'hmm'}")
+    assert "validation span_f1 1.0000, accuracy 1.0000" in said
+    given = [f"checkpoint={tmp_path / 'hmm'}", f"corpus.path={made / 'corpus.parquet'}", "cluster=here"]
+    run_well("predict", *given, "prefix=predicted_", f"output={tmp_path / 'out'}")
+    assert all(one["score"] > 0.5 for row in read(tmp_path / "out") for one in row["predicted_entities"])
+    report = [f"predictions={tmp_path / 'out'}", "reference_column=labels", f"output={tmp_path / 'report'}"]
+    assert "F1 100" in run_well("evaluate", *report)

@@ -127,7 +127,8 @@ def _instances(draw, cls):
     if cls is EvaluateJob:
         fields |= {"tokens": draw(TEXTS), "checkpoint": draw(TEXTS), "lanes": 1}
         fields |= {"hypotheses": draw(TEXTS), "reference_column": draw(TEXTS)}
-        fields |= {"predictions": None, "prefix": None, "scheme": None}
+        fields |= {"predictions": None, "prefix": None, "scheme": None, "against": draw(st.none() | TEXTS)}
+        fields |= {"labels_of": "auto", "intent_column": None, "train_tokens": None}
         fields["metrics"] = fields["metrics"] and draw(st.lists(st.sampled_from(METRICS), min_size=1, unique=True))
     if "fallback_discounts" in fields:
         fields["fallback_discounts"] = [draw(st.floats(0.0, count)) for count in (1.0, 2.0, 3.0)]

@@ -62,7 +62,7 @@ def list_blocks(file: FileStamp) -> list[Unit]:
 def _scan(file: FileStamp, units: list[Unit]) -> Iterator[tuple[bytes, int]]:
     """The blocks of a file, each with the number of lines before it."""
     line = start = 0
-    compressed = _codec(file.path) is not None
+    compressed = codec_of(file.path) is not None
     for block in _blocks(file.path):
         check_utf8(block, file.path, line)
         yield block, line
@@ -77,7 +77,7 @@ def _scan(file: FileStamp, units: list[Unit]) -> Iterator[tuple[bytes, int]]:
 def read_lines(unit: Unit, start: int, stop: int, *, whole: bool = False) -> Iterator[Lines]:
     """Lines `start` to `stop` of a unit, some megabytes at a time; `whole` says that a plain file is one unit too."""
     check_unchanged(unit.file)
-    whole = whole or _codec(unit.path) is not None
+    whole = whole or codec_of(unit.path) is not None
     blocks = _blocks(unit.path) if whole else _unit_block(unit)
     end = 0
     for block in blocks:
@@ -105,7 +105,8 @@ def check_utf8(block: bytes, path: str, lines_before: int | Callable[[], int]) -
         ) from error
 
 
-def _codec(path: str) -> str | None:
+def codec_of(path: str) -> str | None:
+    """How a file is compressed, by the ending of its name; None if it is not."""
     path = open_location(path).path  # a URI may go on behind the name
     return next((codec for suffix, codec in CODECS.items() if path.endswith(suffix)), None)
 
@@ -139,7 +140,7 @@ def _unit_block(unit: Unit) -> Iterator[bytes]:
         yield block
 
 
-def _chunks(location: Location, codec: str | None) -> Iterator[bytes]:
+def byte_chunks(location: Location, codec: str | None) -> Iterator[bytes]:
     """A file from its beginning to its end, decompressed; each at most BLOCK_BYTES."""
     if codec is None:
         start = 0
@@ -162,14 +163,14 @@ def _opened(location: Location, codec: str) -> Any:
 
 def _blocks(path: str) -> Iterator[bytes]:
     """Blocks of about BLOCK_BYTES that end at a line end; a longer line is a block of its own."""
-    codec = _codec(path)
+    codec = codec_of(path)
     location = open_location(path)
     rest: list[bytes] = []
     line = 0
     try:
         if codec is not None and location.info().size == 0:
             raise DataError(f"the file has 0 bytes, not even {codec} of nothing has", where=Place(path), todo=CUT_SHORT)
-        for content in _chunks(location, codec):
+        for content in byte_chunks(location, codec):
             end = content.rfind(b"\n") + 1
             if end:
                 block = b"".join([*rest, content[:end]])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+from pydantic import Field
 
 from rnnlm.config import config
 from rnnlm.data.files import FileStamp
@@ -24,8 +25,8 @@ from rnnlm.storage import Location
 
 @config
 class WordLabelLinesCorpus(CorpusConfig):
-    """Two or three text files whose lines belong together, plain or compressed; columns text, words, labels, label if
-    there are classes, and entities if there is a scheme."""
+    """Two or three text files whose lines belong together, plain or compressed; columns text, words, labels, label (or
+    classes, of which a row may have several) if there are some, and entities if there is a scheme."""
 
     words: str | list[str]
     "Where the files of words are."
@@ -33,6 +34,8 @@ class WordLabelLinesCorpus(CorpusConfig):
     "Where the files of labels are, as many as there are of words, in the same order."
     label: str | list[str] | None = None
     "Where the files of classes are; null if there are none."
+    label_separator: str | None = Field(default=None, min_length=1)
+    "What stands between several classes of one row (# in ATIS), whose column is then classes; null: each has one."
     scheme: Scheme | None = None
     "How labels stand for spans; null takes them for classes of words, without entities."
     write_scheme: Scheme | None = None
@@ -40,11 +43,14 @@ class WordLabelLinesCorpus(CorpusConfig):
 
     def __post_init__(self) -> None:
         check_schemes(self.scheme, self.write_scheme)
+        if self.label_separator is not None and self.label is None:
+            raise ValueError("label_separator is about the classes; give label=... too")
 
     def identity(self) -> dict[str, Any]:
         return {
             **super().identity(),
             "has_label": self.label is not None,
+            **({} if self.label_separator is None else {"label_separator": self.label_separator}),
             "scheme": self.scheme,
             "write_scheme": self.write_scheme,
         }
@@ -85,7 +91,9 @@ class WordLabelLinesCorpus(CorpusConfig):
         return ParallelCorpus(files=files if self.label is None else {**files, "label": self.label})
 
     def _schema(self) -> pa.Schema:
-        label = [("label", pa.string())] if self.label is not None else []
+        label: list[tuple[str, pa.DataType]] = []
+        if self.label is not None:
+            label = [("label", pa.string())] if self.label_separator is None else [("classes", STRINGS)]
         entities = [("entities", ENTITIES)] if self.scheme is not None else []
         return pa.schema([("text", pa.string()), ("words", STRINGS), ("labels", STRINGS), *label, *entities])
 
@@ -103,9 +111,13 @@ class WordLabelLinesCorpus(CorpusConfig):
         joined = join_words(words)
         row: dict[str, Any] = {"text": joined.text, "words": words, "labels": labels}
         if self.label is not None:
-            row["label"] = lines["label"].strip()
-            if not row["label"]:
+            label = lines["label"].strip()
+            if not label:
                 raise DataError("the line has words, but its class is empty", where=where)
+            if self.label_separator is None:
+                row["label"] = label
+            else:
+                row["classes"] = [one.strip() for one in label.split(self.label_separator) if one.strip()]
         if self.scheme is not None:
             try:
                 spans = spans_of(labels, self.scheme)

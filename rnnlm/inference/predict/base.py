@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from rnnlm.bulk.work import NULL_TEXT, Device, Processor
-from rnnlm.checkpoint import Checkpoint
+from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.data.labelled import EMPTY_WORD, NO_WORDS
 from rnnlm.data.labels.words import Words, split_words
-from rnnlm.inference.devices import put_on_device, release_cached_memory
+from rnnlm.inference.devices import cpu_name, put_on_device, release_cached_memory
+from rnnlm.inference.predict.model import Predictor
 from rnnlm.inference.predict.options import PredictOptions
+from rnnlm.inference.score_work import seconds_per_token
 
 NULL_WORD = "null_word: a word is null"
 
@@ -29,14 +31,19 @@ class PredictProcessor(Processor):
     """A loaded model that says something of words. For another kind of model make a subclass and put it into
     PROCESSORS."""
 
-    def __init__(self, options: PredictOptions, checkpoint: Checkpoint, device: Device) -> None:
+    def __init__(self, options: PredictOptions, predictor: Predictor, device: Device) -> None:
         self._options = options
-        self.hardware = put_on_device(checkpoint, device)
+        self.hardware = put_on_device(predictor, device) if isinstance(predictor, Checkpoint) else cpu_name()
 
     @staticmethod
     @abstractmethod
     def fields(options: PredictOptions) -> list[pa.Field]:
         """The new columns without prefix and `error`. Raises ConfigError if the model has not what is asked for."""
+
+    @staticmethod
+    def seconds_per_word(options: PredictOptions) -> float:
+        """Estimated, of one core."""
+        return seconds_per_token(loaded(options.checkpoint))
 
     def release_memory(self) -> None:
         release_cached_memory()
@@ -47,20 +54,10 @@ class PredictProcessor(Processor):
         return [self._given(value) for value in values]
 
     def _given(self, value: str | list[str | None] | None) -> GivenRow:
-        if value is None:
-            return GivenRow([], error=NULL_TEXT)
-        places = split_words(value) if isinstance(value, str) else None
-        words = [word for word in (places if places is not None else value) if word is not None]
-        most = self._options.max_words
-        if not isinstance(value, str) and len(words) < len(value):
-            return GivenRow([], error=NULL_WORD)
-        if not words:
-            return GivenRow([], error=NO_WORDS)
-        if "" in words:
-            return GivenRow([], error=EMPTY_WORD)
-        if most is not None and len(words) > most:
-            return GivenRow([], error=f"long_row: {len(words):,} words, more than max_words={most:,}")
-        return GivenRow(words, places)
+        row, most = read_words(value), self._options.max_words
+        if most is not None and len(row.words) > most:
+            return GivenRow([], error=f"long_row: {len(row.words):,} words, more than max_words={most:,}")
+        return row
 
     def texts(self, table: pa.Table) -> list[str | None]:
         """The text of each row in which its given words may have their places."""
@@ -68,3 +65,19 @@ class PredictProcessor(Processor):
             return [None] * table.num_rows
         texts: list[str | None] = table.column(self._options.text_column).to_pylist()
         return texts
+
+
+def read_words(value: str | list[str | None] | None) -> GivenRow:
+    """One value of a column of words, or of text that is split into words."""
+    if value is None:
+        return GivenRow([], error=NULL_TEXT)
+    if isinstance(value, str):
+        places = split_words(value)
+        words = list(places)
+        return GivenRow(words, places) if words else GivenRow([], error=NO_WORDS)
+    words = [word for word in value if word is not None]
+    if len(words) < len(value):
+        return GivenRow([], error=NULL_WORD)
+    if not words or "" in words:
+        return GivenRow([], error=EMPTY_WORD if words else NO_WORDS)
+    return GivenRow(words)

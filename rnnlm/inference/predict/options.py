@@ -15,7 +15,7 @@ class PredictOptions:
     """Options of all kinds of models; a processor refuses those that its kind has no use for."""
 
     checkpoint: str
-    "Run folder (its best checkpoint is taken) or checkpoint folder."
+    "Run folder (its best checkpoint is taken), checkpoint folder, or output of jobs.train_baseline."
     words_column: str = "words"
     "Column of words, or of text that is split into words."
     splits: bool = False
@@ -38,6 +38,10 @@ class PredictOptions:
     "Of spans that may nest: write none that overlaps a more probable one."
     temperature: float = Field(default=1.0, gt=0.0)
     "Of a classifier: divides its logits (`rnnlm.inference.classify.fitted_temperature`)."
+    calibration: str | None = None
+    "Output of jobs.calibrate for this checkpoint, in place of `temperature` and `threshold`."
+    k_best: int | None = Field(default=None, ge=1)
+    "Of a tagger: write the so many most probable sequences of labels of each row too."
     prefix: str = ""
     "Put before the names of new columns, `error` apart."
     threads: int = Field(default=1, ge=1)

@@ -8,13 +8,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rnnlm.bulk.work import ERROR, Device, Processed
-from rnnlm.checkpoint import Checkpoint
+from rnnlm.checkpoint import Checkpoint, loaded
 from rnnlm.data.labels.entities import SCORED_ENTITIES, entity
 from rnnlm.data.labels.schemes import Span
 from rnnlm.data.labels.words import Words
 from rnnlm.errors import ConfigError
 from rnnlm.inference.find_spans import SpanFinder
 from rnnlm.inference.predict.base import PredictProcessor
+from rnnlm.inference.predict.calibration import calibration_of
 from rnnlm.inference.predict.options import PredictOptions
 from rnnlm.inference.predict.places import places_of
 from rnnlm.inference.score_work import NON_FINITE
@@ -26,16 +27,25 @@ class SpanProcessor(PredictProcessor):
 
     def __init__(self, options: PredictOptions, checkpoint: Checkpoint, device: Device) -> None:
         super().__init__(options, checkpoint, device)
-        self._finder = SpanFinder(checkpoint, products=options.products, threshold=options.threshold, flat=options.flat)
+        calibration = calibration_of(options, checkpoint)
+        threshold = None if calibration is None else calibration.threshold
+        self._finder = SpanFinder(
+            checkpoint,
+            products=options.products,
+            threshold=options.threshold if threshold is None else threshold,
+            flat=options.flat,
+        )
 
     @staticmethod
     def fields(options: PredictOptions) -> list[pa.Field]:
         options.refuse_changed(
             ("probabilities", "temperature"), "is about classes of rows; this model finds spans of words"
         )
+        options.refuse_changed(("k_best",), "is about labels of words; this model finds spans of them")
         options.refuse_changed(("window", "overlap"), "spans of words need the whole row; use max_words")
         if options.entities is False:
             raise ConfigError("entities: spans that may nest are all that the model finds; leave entities out")
+        calibration_of(options, loaded(options.checkpoint))
         return [pa.field("entities", SCORED_ENTITIES)]
 
     def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - no randomness

@@ -1,6 +1,7 @@
 """What a tagger's encoder reads of a word: one vector of each kind, side by side."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from rnnlm.types import LayerInputs
 @config
 class WordFeatureConfig:
     """Base of what is made of a word."""
+
+    reads_pieces: ClassVar[bool] = False
+    "Whether words must be cut into pieces for it."
 
     @property
     @abstractmethod
@@ -32,5 +36,5 @@ class WordFeature(nn.Module):
     @abstractmethod
     def forward(self, batch: LabelledBatch) -> LayerInputs: ...
 
-    def prepare(self, counts: npt.NDArray[np.int64]) -> None:
+    def prepare(self, counts: npt.NDArray[np.int64], tokenizer: LabelTokenizer) -> None:
         """Hear how often each word of the vocabulary stands in the training data, once before the first step."""

@@ -1,4 +1,4 @@
-"""What the characters of a word say, computed once for each distinct spelling of a batch.
+"""What the characters of a word say.
 
 recurrent       [f_n ; b_1]      the ends of a cell from left to right and of one from right to left over the characters
                                  (Ling et al. 2015; Lample et al. 2016, section 4.1)
@@ -10,20 +10,16 @@ What lies outside the word is one more character in the convolution, with a vect
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from rnnlm.config import PlacedError, config, join_path
-from rnnlm.data.labelled_stream import LabelledBatch, SpelledIds, SpelledLengths
+from rnnlm.config import config
+from rnnlm.data.labelled_stream import SpelledIds, SpelledLengths
 from rnnlm.data.tokenizers.labels import PADDING, LabelTokenizer
 from rnnlm.nn.cells.base import CellConfig
 from rnnlm.nn.cells.lstm import LSTMConfig
-from rnnlm.nn.layers.reading_order import positions_in_order
-from rnnlm.nn.words.base import WordFeature, WordFeatureConfig
-from rnnlm.types import LayerInputs
-
-SpelledVectors = Float[Tensor, "U D"]
+from rnnlm.nn.words.base import WordFeatureConfig
+from rnnlm.nn.words.spelling import RecurrentSpelling, SpelledVectors, Spelling, check_has_end
 
 
 @config
@@ -36,16 +32,14 @@ class RecurrentCharactersConfig(WordFeatureConfig):
     "What reads in each direction."
 
     def __post_init__(self) -> None:
-        found = self.cell.sees_future()
-        if found is not None:
-            raise PlacedError(join_path("cell", found.path), f"{found.reason}; its last output would not be an end")
+        check_has_end(self.cell)
 
     @property
     def output_size(self) -> int:
         return 2 * self.cell.output_size(self.embedding_size)
 
-    def build(self, tokenizer: LabelTokenizer) -> "RecurrentCharacters":
-        return RecurrentCharacters(tokenizer.num_characters, self)
+    def build(self, tokenizer: LabelTokenizer) -> RecurrentSpelling:
+        return RecurrentSpelling("characters", tokenizer.num_characters, self.embedding_size, self.cell)
 
 
 @config
@@ -67,54 +61,11 @@ class ConvolutionalCharactersConfig(WordFeatureConfig):
         return ConvolutionalCharacters(tokenizer.num_characters, self)
 
 
-class Characters(WordFeature):
-    """A vector of each distinct spelling, given to all words that are spelled so."""
-
-    def __init__(self, num_characters: int, embedding_size: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(num_characters, embedding_size)
-
-    def spelled(self, spellings: SpelledIds, lengths: SpelledLengths) -> SpelledVectors:
-        """The vectors of spellings; padding changes nothing."""
-        raise NotImplementedError
-
-    def forward(self, batch: LabelledBatch) -> LayerInputs:
-        device = self.embedding.weight.device
-        vectors = self.spelled(batch.spellings.to(device), batch.spelling_lengths)
-        return F.embedding(batch.spelling.to(device), vectors)
-
-
-class RecurrentCharacters(Characters):
-    """`ahead` and `back` are the cells of the two directions."""
-
-    def __init__(self, num_characters: int, options: RecurrentCharactersConfig) -> None:
-        super().__init__(num_characters, options.embedding_size)
-        self.ahead = options.cell.build(options.embedding_size)
-        self.back = options.cell.build(options.embedding_size)
-
-    def spelled(self, spellings: SpelledIds, lengths: SpelledLengths) -> SpelledVectors:
-        # One address of a hundred characters must not make hundreds of short words as long: those of less than half the
-        # longest's length are read apart. The longest come first; were they not, only padding would be more.
-        parts, start = [], 0
-        while start < len(spellings):
-            longer = lengths[start:] > int(lengths[start]) // 2
-            some = slice(start, start + max(1, int(longer.sum())))
-            parts.append(self._ends(spellings[some, : int(lengths[some].max())], lengths[some]))
-            start = some.stop
-        return torch.cat(parts)
-
-    def _ends(self, spellings: SpelledIds, lengths: SpelledLengths) -> SpelledVectors:
-        rows, length = torch.arange(len(spellings), device=spellings.device), lengths.to(spellings.device)
-        backward = spellings.gather(1, positions_in_order("backward", length, spellings.shape[1]))
-        read = [self.ahead.read(self.embedding(spellings), lengths), self.back.read(self.embedding(backward), lengths)]
-        return torch.cat([outputs[rows, length - 1] for outputs in read], dim=1)
-
-
-class ConvolutionalCharacters(Characters):
+class ConvolutionalCharacters(Spelling):
     """W is `filters.weight`, F x D x width, b is `filters.bias`."""
 
     def __init__(self, num_characters: int, options: ConvolutionalCharactersConfig) -> None:
-        super().__init__(num_characters, options.embedding_size)
+        super().__init__("characters", num_characters, options.embedding_size)
         self.filters = nn.Conv1d(options.embedding_size, options.num_filters, options.width)
 
     def spelled(self, spellings: SpelledIds, lengths: SpelledLengths) -> SpelledVectors:

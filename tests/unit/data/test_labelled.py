@@ -83,11 +83,11 @@ def test_a_table_holds_each_spelling_once(vocabulary):
     words, labels = zip(*ROWS, strict=True)
     table = LabelledTable.from_rows(words, labels, vocabulary)
     assert (table.num_rows, table.num_targets, table.num_unknown) == (2, 7, 0)
-    assert len(table.spellings.lengths) == 7  # The, cat, saw, 42, cats, the, Cat
+    assert len(table.spellings.characters.lengths) == 7  # The, cat, saw, 42, cats, the, Cat
     assert table.words.tolist() == vocabulary.word_ids([word for row in words for word in row]).tolist()
     for word, place in zip([word for row in words for word in row], table.spelling, strict=True):
-        start, end = table.spellings.offsets[place : place + 2]
-        assert table.spellings.characters[start:end].tolist() == vocabulary.spelling(word).tolist()
+        start, end = table.spellings.characters.offsets[place : place + 2]
+        assert table.spellings.characters.ids[start:end].tolist() == vocabulary.spelling(word).tolist()
     again = LabelledTable.from_rows(words, labels, vocabulary)
     other = LabelledTable.from_rows(words, [["D"] * len(row) for row in words], vocabulary)
     assert table.fingerprint == again.fingerprint != other.fingerprint

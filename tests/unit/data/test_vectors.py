@@ -95,3 +95,12 @@ def test_a_new_run_begins_with_them(tmp_path):
     assert model.embedding.weight[cat].tolist() == [0.5] * 8
     assert model.embedding.weight.requires_grad
     assert model.softmax.weight is model.embedding.weight
+
+
+def test_of_many_words_of_one_form_the_first_counts(tmp_path):
+    wanted = {"1990": 0, "1991": 1, "Is": 2, "is": 3}
+    path = written(tmp_path, "2000 0 0 2\n1991 0 0 1\n1992 0 0 9\nIS 0 0 5\nis 0 0 4\niS 0 0 6\n1991 0 0 8\n")
+    found = read_vectors(path, 3, wanted, loosely=True)
+    assert {token: vector[2] for token, vector in found.items()} == {0: 2, 1: 1, 2: 5, 3: 4}
+    assert read_vectors(path, 3, wanted).keys() == {1, 3}
+    assert read_vectors(path, 3, {}, loosely=True) == {}

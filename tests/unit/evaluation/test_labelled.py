@@ -20,8 +20,11 @@ from rnnlm.evaluation.label_metrics import (
     tagging_accuracy,
 )
 from rnnlm.evaluation.label_plots import OTHER, largest_confusions, map_confusions
-from rnnlm.evaluation.labelled import LabelColumns, bootstrap, evaluate_labels
-from rnnlm.evaluation.labelled_report import labelled_sentences, write_labelled
+from rnnlm.evaluation.labelled.bootstrap import bootstrap
+from rnnlm.evaluation.labelled.columns import LabelColumns
+from rnnlm.evaluation.labelled.evaluate import evaluate_labels
+from rnnlm.evaluation.labelled.report import labelled_sentences, write_labelled
+from rnnlm.evaluation.labelled.systems import Systems
 from rnnlm.storage import open_location
 
 EVIL = "<script>alert('x')</script>"
@@ -180,6 +183,9 @@ def test_nested_entities_are_sets_of_spans(tmp_path):
     spans = [[Span(*one) for one in row] for row in right], [[Span(*one) for one in row] for row in predicted]
     assert (found.tags, found.scheme, found.spans.classes) == (None, None, score_spans(*spans))
     assert found.spans.levels == level_recall(*spans)
+    bins = reliability(np.float32([0.9, 0.6, 0.8, 0.7, 0.5]), [True, False, True, False, False])
+    assert found.spans.reliability.counts.tolist() == bins.counts.tolist()
+    assert found.spans.reliability.accuracy.tolist() == bins.accuracy.tolist()
     assert [(one.text, one.reference, one.predicted) for one in found.spans.missed] == [
         ("Rome", "LOC", "PER"),
         ("Bad Ems", "LOC", "LOC (words 2\N{EN DASH}2)"),
@@ -189,10 +195,11 @@ def test_nested_entities_are_sets_of_spans(tmp_path):
         ("Rome", "LOC", "PER"),
         ("Ems", "LOC (words 1\N{EN DASH}2)", "LOC"),
     ]
-    write_labelled(found, "Names", {}, open_location(str(tmp_path / "report")))
+    write_labelled(Systems({"o": found}, []), "Names", {}, open_location(str(tmp_path / "report")))
     page = (tmp_path / "report/report.html").read_text()
     assert "Nested spans" in page
     assert "F1 of spans by class" in page
+    assert "Accuracy of spans by confidence" in page
     assert "Confusion matrix" not in page
 
 
@@ -216,9 +223,13 @@ def test_labels_beside_predicted_entities_are_compared_by_spans(tmp_path):
         (LabelColumns("upos"), {}, r"there is no column 'upos' among words, labels, .*set reference_column"),
         (LabelColumns("id"), {"id": [1, 2]}, r"type int64; labels .* are needed .*column 'id'"),
         (COLUMNS, {"predicted_labels": [["A"], ["A"]]}, r"1 values, but 2 in 'labels' at .*row 1, .*the same words"),
-        (COLUMNS, {"predicted_labels": [["A"], ["A", None]]}, r"a label is null at .*row 1, .*'predicted_labels'"),
+        (LabelColumns("id", labels_of="words"), {"id": ["A", "B"]}, r"one label a row, and labels_of=words .*rows"),
+        (LabelColumns("id", labels_of="rows", intent="id"), {"id": ["A", "B"]}, r"labels_of=rows is about classes"),
+        (COLUMNS, {"words": [["a"], ["a"]]}, r"1 values, but 2 in 'labels' at .*column 'words'.*set labels_of=rows"),
+        (COLUMNS, {"predicted_labels": [["A"], ["A", None]]}, r"a value is null at .*row 1, .*'predicted_labels'"),
         (COLUMNS, {"predicted_confidence": [[0.5], [0.5]]}, r"1 values, but 2 .*'predicted_confidence'"),
         (COLUMNS, {"predicted_confidence": [[0.5], [0.5, 1.5]]}, r"a confidence is not a number from 0 to 1"),
+        (COLUMNS, {"predicted_confidence": [[0.5], [0.5, None]]}, r"a value is null at .*row 1, .*_confidence'"),
         (COLUMNS, {"error": ["e", "e"]}, r"no row has a reference and a prediction: 2 rows have a reference"),
         (COLUMNS, {"labels": pa.array([None, None], STRINGS)}, r"no row has .*2 rows have no reference"),
     ],
@@ -269,11 +280,11 @@ def test_the_page_has_the_plots_and_the_file_the_figures(tmp_path):
     data = tagged(["O", "B-" + EVIL, "$a_b$", "B-LOC"], rows=40)
     data["words"][0][0] = EVIL
     found = evaluate_labels(write(tmp_path / "o", **data), COLUMNS)
-    write_labelled(found, EVIL, {"rnnlm": "1"}, open_location(str(tmp_path / "report")))
+    write_labelled(Systems({"o": found}, []), EVIL, {"rnnlm": "1"}, open_location(str(tmp_path / "report")))
     assert {file.name for file in (tmp_path / "report").iterdir()} == {"labels.json", "report.html"}
     page = (tmp_path / "report/report.html").read_text()
     assert EVIL not in page
-    for plot in ("Confusion matrix", "F1 of words by class", "Accuracy by confidence"):
+    for plot in ("Confusion matrix", "F1 of words by class", "Accuracy of words by confidence"):
         assert f'aria-label="{plot}"' in page
     content = json.loads((tmp_path / "report/labels.json").read_text())
     assert content["tags"]["accuracy"]["value"] == found.tags.accuracy.value

@@ -9,9 +9,10 @@ from rnnlm.checkpoint import load_checkpoint, save_checkpoint
 from rnnlm.data.labelled import LabelledTable
 from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.tokenizers.labels import LabelsConfig
-from rnnlm.errors import ConfigError
+from rnnlm.errors import CheckpointError, ConfigError
 from rnnlm.inference import spelled
 from rnnlm.inference.classify import Classifier, fitted_temperature
+from rnnlm.inference.predict.calibration import Calibration
 from rnnlm.inference.predict.classes import PROBABILITIES
 from rnnlm.inference.predict_work import PredictWork
 from rnnlm.nn.cells.lstm import LSTMConfig
@@ -188,14 +189,55 @@ def test_probabilities_that_are_not_finite_are_an_error_of_their_row(one, monkey
     assert columns["label"][1] is columns["confidence"][1] is None
 
 
+# ----- calibration
+
+
+def save_calibration(folder, checkpoint, **fitted):
+    Calibration(model=checkpoint.fingerprint, trained={}, **fitted).save(open_location(str(folder)))
+    return str(folder)
+
+
+def test_a_calibration_gives_temperature_and_thresholds(one, several, tmp_path):
+    rows = [row for row in random_rows(40) if row]
+    calibration = save_calibration(tmp_path / "one", one, temperature=3.0)
+    found = processed(PredictWork(checkpoint=path(one), calibration=calibration), words=rows)
+    assert found == processed(PredictWork(checkpoint=path(one), temperature=3.0), words=rows)
+    thresholds = {"neg": 0.2, "neutral": 0.9, "pos": 0.5}
+    calibration = save_calibration(tmp_path / "several", several, temperature=2.0, thresholds=thresholds)
+    found = processed(PredictWork(checkpoint=path(several), calibration=calibration), words=rows)
+    for labels, one_row in zip(found["labels"], Classifier(several, temperature=2.0).classify(rows), strict=True):
+        sure = dict(zip(CLASSES, one_row.tolist(), strict=True))
+        assert labels == [name for name in CLASSES if sure[name] >= thresholds[name]]
+
+
+def test_a_calibration_belongs_to_the_identity_and_to_its_model(one, several, tmp_path):
+    cold, hot = (save_calibration(tmp_path / str(t), one, temperature=t) for t in (0.5, 2.0))
+    works = [PredictWork(checkpoint=path(one), calibration=calibration) for calibration in (cold, hot, None)]
+    assert len({str(work.identity()) for work in works}) == 3
+    for fields, error, problem in (
+        ({"checkpoint": path(several)}, ConfigError, "calibration: .* is that of model"),
+        ({"temperature": 2.0}, ConfigError, "temperature: it is part of the calibration"),
+        ({"calibration": str(tmp_path)}, CheckpointError, r"no calibration\.json"),
+    ):
+        with pytest.raises(error, match=problem):
+            PredictWork(**{"checkpoint": path(one), "calibration": hot, **fields}).check_model()
+    open_location(hot).join("calibration.json").write_json(
+        {"model": one.fingerprint, "temperature": -1.0, "trained": {}}
+    )
+    with pytest.raises(CheckpointError, match="is no calibration: temperature"):
+        PredictWork(checkpoint=path(one), calibration=hot).check_model()
+
+
 def test_options_that_the_model_has_no_use_for_are_refused(one, several, tmp_path):
     tagger = save(tmp_path / "tagger", TaggingConfig, head="softmax")
     for checkpoint, fields, problem in (
         (one, {"entities": True}, "entities: it is about labels of words"),
         (one, {"window": 5}, "window: it is about labels of words"),
+        (one, {"k_best": 5}, "k_best: it is about labels of words"),
         (one, {"threshold": 0.7}, "threshold: it is about rows of several"),
         (tagger, {"probabilities": True}, "probabilities: it is about classes"),
         (tagger, {"temperature": 2.0}, "temperature: it is about classes"),
+        (tagger, {"calibration": "there"}, "calibration: it is about classes"),
     ):
         with pytest.raises(ConfigError, match=problem):
             PredictWork(checkpoint=path(checkpoint), **fields).check_model()

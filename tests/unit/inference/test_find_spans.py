@@ -11,11 +11,14 @@ from rnnlm.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnlm.data.labelled import NO_WORDS, LabelledTable
 from rnnlm.data.labelled_stream import LabelledReader
 from rnnlm.data.labels.entities import SCORED_ENTITIES
+from rnnlm.data.labels.schemes import Span
 from rnnlm.data.labels.words import split_words
+from rnnlm.data.span_table import SpanTable
 from rnnlm.data.tokenizers.labels import LabelsConfig
 from rnnlm.errors import ConfigError
 from rnnlm.inference import spelled
-from rnnlm.inference.find_spans import SpanFinder
+from rnnlm.inference.find_spans import SpanFinder, candidates
+from rnnlm.inference.predict.calibration import Calibration
 from rnnlm.inference.predict_work import PredictWork
 from rnnlm.nn.cells.lstm import LSTMConfig
 from rnnlm.nn.span_model import SpanModel
@@ -125,6 +128,31 @@ def test_spans_nest_unless_they_are_to_be_flat_and_the_threshold_counts(checkpoi
     assert sum(map(len, none)) <= sum(map(len, few)) < sum(map(len, nested))
 
 
+def test_candidates_hold_what_every_threshold_finds(checkpoint):
+    rows = [row for row in random_rows(40, seed=3) if row]
+    gold = [[Span(0, 1, "PER"), Span(0, len(row), "new")] for row in rows]  # "new" is in no vocabulary
+    table = SpanTable.from_spans(rows, gold, checkpoint.tokenizer)
+    found = candidates(checkpoint, table)
+    assert found.num_right == 2 * len(rows)
+    per = TYPES.index("PER")
+    for threshold in (0.05, 0.3, 0.5, 0.9):
+        spans = [one for row in SpanFinder(checkpoint, threshold=threshold).find(rows) for one in row]
+        assert (found.probabilities >= threshold).sum() == len(spans)
+        right = sum(one[:3] == (0, 1, per) for one in spans)
+        assert (found.right & (found.probabilities >= threshold)).sum() == right
+    assert found.right.any()
+
+
+def test_a_calibration_gives_the_threshold(checkpoint, tmp_path):
+    fitted = Calibration(model=checkpoint.fingerprint, threshold=0.8, trained={})
+    fitted.save(open_location(str(tmp_path)))
+    rows = random_rows(40, seed=2)
+    found = processed(work_of(checkpoint, calibration=str(tmp_path)), words=rows)
+    assert found == processed(work_of(checkpoint, threshold=0.8), words=rows)
+    with pytest.raises(ConfigError, match="threshold: it is part of the calibration"):
+        work_of(checkpoint, calibration=str(tmp_path), threshold=0.8).check_model()
+
+
 def test_rows_that_cannot_be_read_say_why(checkpoint):
     rows = [None, [], ["Mary", None], ["Mary", ""], ["Mary"] * 4, ["Mary"] * 3]
     columns = processed(work_of(checkpoint, max_words=3), words=rows)
@@ -149,7 +177,9 @@ def test_a_probability_that_is_not_finite_is_an_error_of_its_row(checkpoint, mon
 
 
 @pytest.mark.parametrize(
-    "fields", [{"window": 5}, {"probabilities": True}, {"temperature": 2.0}, {"entities": False}], ids=str
+    "fields",
+    [{"window": 5}, {"probabilities": True}, {"temperature": 2.0}, {"entities": False}, {"k_best": 2}],
+    ids=str,
 )
 def test_options_of_other_models_are_refused(checkpoint, fields):
     work_of(checkpoint, entities=True, flat=True, threshold=0.1).check_model()

@@ -104,14 +104,14 @@ def test_a_row_is_labelled_as_if_it_were_alone(kind, request, monkeypatch):
 def test_a_batch_is_one_pass_and_holds_no_more_than_its_budget(tags, monkeypatch):
     monkeypatch.setattr(spelled, "BATCH_WORDS", 30)
     sizes, shares = [], []
-    decode = type(tags.model).decode
+    decode = type(tags.model).decode_labels
 
-    def counted(model, batch):
+    def counted(model, emissions, batch):
         assert torch.is_inference_mode_enabled()
         sizes.append(batch.words.numel())
-        return decode(model, batch)
+        return decode(model, emissions, batch)
 
-    monkeypatch.setattr(type(tags.model), "decode", counted)
+    monkeypatch.setattr(type(tags.model), "decode_labels", counted)
     rows = [*random_rows(50), WORDS * 4]  # the last one is longer than a batch
     tagger = Tagger(tags)
     tagger.tag(rows, report=shares.append)
@@ -134,6 +134,55 @@ def test_spellings_that_are_read_once_for_all_batches_say_the_same(kind, request
     for row, found, labels, confidences in zip(rows, Tagger(checkpoint).tag(rows), *expected, strict=True):
         assert found.labels == [checkpoint.tokenizer.labels[label] for label in labels[: len(row)]]
         np.testing.assert_allclose(found.confidences, confidences[: len(row)], atol=1e-5)
+
+
+# ----- alternatives
+
+
+@torch.no_grad()
+def enumerated(checkpoint, words):
+    """P(labels | words) of every sequence, by definition."""
+    tokenizer, model = checkpoint.tokenizer, checkpoint.model
+    batch = LabelledReader(LabelledTable.from_rows([words], None, tokenizer)).read(np.arange(1))
+    (emissions,) = model.emissions(batch).double()
+    weights = {}
+    for labels in itertools.product(range(len(tokenizer.labels)), repeat=len(words)):
+        total = sum(emissions[time, label] for time, label in enumerate(labels))
+        if model.crf is not None:
+            chain = model.crf.chain(emissions.unsqueeze(0), batch.lengths)
+            total = total + chain.start[labels[0]] + chain.end[labels[-1]]
+            total = total + sum(chain.transitions[one, two] for one, two in itertools.pairwise(labels))
+        weights[tuple(tokenizer.labels[label] for label in labels)] = float(total.exp())
+    whole = sum(weights.values())
+    return {labels: weight / whole for labels, weight in weights.items()}
+
+
+@pytest.mark.parametrize("kind", ["entities", "tags"])
+def test_alternatives_are_the_most_probable_sequences(kind, request):
+    checkpoint = request.getfixturevalue(kind)
+    rows = [["Mary", "saw", "York"], [], ["Zoë"], ["in", "x1"]]
+    work = PredictWork(checkpoint=path(checkpoint), k_best=7, entities=False)
+    columns = processed(work, words=rows)
+    plain = processed(PredictWork(checkpoint=path(checkpoint), entities=False), words=rows)
+    assert {name: columns[name] for name in plain} == plain
+    for words, found, labels in zip(rows, columns["alternatives"], columns["labels"], strict=True):
+        if not words:
+            assert found is None
+            continue
+        every = enumerated(checkpoint, words)
+        best = sorted((one for one in every.values() if one > 0), reverse=True)[:7]
+        assert [one["probability"] for one in found] == pytest.approx(best, rel=1e-5)
+        assert [every[tuple(one["labels"])] for one in found] == pytest.approx(best, rel=1e-5)
+        assert len({tuple(one["labels"]) for one in found}) == len(found)
+        assert found[0]["labels"] == labels
+
+
+def test_alternatives_stand_beside_entities_and_need_whole_rows(entities, tags):
+    columns = processed(PredictWork(checkpoint=path(entities), k_best=2), words=random_rows(9))
+    assert list(columns) == ["error", "entities", "alternatives"]
+    assert {len(found) for found in columns["alternatives"] if found} == {2}
+    with pytest.raises(ConfigError, match="k_best: it is about sequences of whole rows"):
+        PredictWork(checkpoint=path(tags), k_best=2, window=5).check_model()
 
 
 # ----- windows
@@ -336,6 +385,7 @@ def test_identity_names_what_decides_the_output(tags, entities):
         {"window": 5},
         {"window": 5, "overlap": 2},
         {"entities": False},
+        {"k_best": 2},
         {"prefix": "p_"},
         {"threads": 2},
     ]:

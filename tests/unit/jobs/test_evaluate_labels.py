@@ -47,9 +47,28 @@ def test_the_command_does_the_same(output):
     assert (output / "report/report.html").exists()
 
 
+def test_several_systems_of_one_command(output):
+    """Names are given where folders have the same, and the words of training are known."""
+    path = output / "out.parquet"
+    table = pq.read_table(path).append_column("words", pa.array([["a", "b"], ["c", "d", "e"]]))
+    pq.write_table(table, path)
+    pq.write_table(pa.table({"words": [["a", "c"]]}), output / "table.parquet")
+    said = run_well(
+        "evaluate", f"predictions={path}", f'against=["twin={path}"]', "reference_column=labels",
+        f"train_tokens={output / 'table.parquet'}", "bootstrap_draws=100", f"output={output / 'report'}",
+    )  # fmt: skip
+    assert "evaluate: out: 2 rows" in said
+    assert "known words 100.00 %" in said
+    assert "out against twin, accuracy on unknown words: +0.00 points" in said
+    assert "<h1>Labels of words: out, twin</h1>" in (output / "report/report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
+        ({"predictions": None, "hypotheses": "h", "intent_column": "i"}, "intent_column .* are about predictions"),
+        ({"predictions": None, "hypotheses": "h", "labels_of": "rows"}, "labels_of, .* are about predictions"),
+        ({"predictions": None, "hypotheses": "h", "against": ["a", "b"]}, "compared with one other output"),
         ({"reference_column": None}, "predictions need reference_column"),
         ({"hypotheses": "h", "checkpoint": "c"}, "a report of their own; leave out hypotheses, checkpoint"),
         ({"ensemble": ["m"]}, "leave out cache, adaptation, ensemble"),

@@ -31,6 +31,7 @@ def test_the_figures_their_signatures_and_the_report_are_there(output, tmp_path,
     assert "the column en as it is: BLEU 100.00" in said or "the column en as it is: BLEU " in said
     assert said.count("no significant difference (p = 1.000)") == 5
     assert {file.name for file in (tmp_path / "report").iterdir()} == {"report.html", "report.md", "report.json"}
+    assert "<h1>Generated text</h1>" in (tmp_path / "report/report.html").read_text()
 
 
 def test_chosen_metrics_are_those_that_are_said(output, tmp_path, capsys):

@@ -210,9 +210,9 @@ def test_what_may_follow_is_what_the_scheme_says():
 
 def test_singletons_are_taken_for_unknown_words_in_training_alone():
     feature = WordEmbeddingConfig(size=3, unknown_singletons=1.0).build(TOKENIZER)
-    feature.prepare(np.array([0, 1, 5, 1, 2]))
+    feature.prepare(np.array([0, 1, 5, 1, 2]), TOKENIZER)
     batch = batch_of([["a", "bb", "cab", "dada"]], None)
     trained, vectors = feature.train()(batch)[0], feature.embedding.weight
     assert (trained == vectors[[0, 2, 0, 4]]).all()
     assert (feature.eval()(batch)[0] == vectors[[1, 2, 3, 4]]).all()
-    assert feature.state_dict()["unknown"].tolist() == [1.0, 1.0, 0.0, 1.0, 0.0]
+    assert feature.state_dict()["unknown"].tolist() == [0.0, 1.0, 0.0, 1.0, 0.0]

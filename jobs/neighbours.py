@@ -1,0 +1,107 @@
+"""Find for each row those whose vectors are most like its own, by cosine: `neighbours`, each with id, row and cosine.
+
+python -m jobs.neighbours vectors=outputs/vectors/data k=10 id_column=id output=outputs/alike
+python -m jobs.neighbours vectors=outputs/vectors/data queries=outputs/questions/data min_cosine=0.8 \
+    output=outputs/answers
+python -m jobs.neighbours checkpoint=outputs/model 'words=[king,paris]' k=10
+
+The search is exact: every query meets every vector, in products of blocks. With words, those of the vocabulary whose
+embeddings are nearest are printed, and written if there is an output.
+"""
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.app import run_job
+from jobs.bulk import run_bulk
+from jobs.schemas import BulkJob, NeighboursJob
+from rnnlm.checkpoint import load_checkpoint
+from rnnlm.data.formats.parquet import ParquetCorpus
+from rnnlm.errors import DataError, Place, RefusedError
+from rnnlm.storage import open_location
+from rnnlm.vectors.columns import Directions, survey
+from rnnlm.vectors.neighbours_work import NeighboursWork
+from rnnlm.vectors.words import WordNeighbours, nearest_words
+
+WORDS_FILE = "neighbours.parquet"
+
+
+def neighbours(job: NeighboursJob) -> None:
+    """Run it."""
+    if job.vectors is not None and job.output is not None:
+        _of_rows(job, job.vectors, job.output)
+    elif job.checkpoint is not None and job.words is not None:
+        _of_words(job, job.checkpoint, job.words)
+
+
+def _of_rows(job: NeighboursJob, vectors: str, output: str) -> None:
+    data = ParquetCorpus(path=vectors)
+    size, found = survey(data, data.list_units(), job.vector_column)
+    _say("vectors", size, found)
+    corpus = data
+    if job.queries is not None:
+        corpus = ParquetCorpus(path=job.queries)
+        query_size, found_queries = survey(corpus, corpus.list_units(), job.vector_column)
+        _say("queries", query_size, found_queries)
+        if query_size != size:
+            raise DataError(
+                f"the queries have {query_size} numbers each, the vectors {size}",
+                where=Place(job.queries, column=job.vector_column),
+                todo="make both with one model, layer and pooling",
+            )
+    work = NeighboursWork(
+        vectors=open_location(vectors).address,
+        size=size,
+        rows=found.rows,
+        vector_column=job.vector_column,
+        id_column=job.id_column,
+        leave_out_self=job.queries is None and not job.include_self,
+        k=job.k,
+        min_cosine=job.min_cosine,
+        threads=job.threads,
+    )
+    bulk = BulkJob(
+        corpus=corpus,
+        cluster=job.cluster,
+        output=output,
+        shard_seconds=job.shard_seconds,
+        error_budget=job.error_budget,
+        dry_run=job.dry_run,
+    )
+    finished = run_bulk(work, bulk, settings=job)
+    if finished is not None and finished.wall_seconds > 0.0 and not finished.resumed_shards:
+        print(f"neighbours: {finished.totals.rows / finished.wall_seconds:,.0f} queries/s")
+
+
+def _say(name: str, size: int, found: Directions) -> None:
+    without = [("null", found.null), ("zero", found.zero), ("not finite", found.non_finite)]
+    left_out = ", ".join(f"{count:,} {what}" for what, count in without if count)
+    print(f"neighbours: {found.rows:,} {name} of {size} numbers" + (f"; left out: {left_out}" if left_out else ""))
+
+
+def _of_words(job: NeighboursJob, checkpoint: str, words: list[str]) -> None:
+    folder = None if job.output is None else open_location(job.output)
+    if folder is not None and (there := folder.list_files()):
+        raise RefusedError(folder.uri, [f"it holds {', '.join(there[:3])}"])
+    found = nearest_words(load_checkpoint(checkpoint), words, job.k, min_cosine=job.min_cosine)
+    for one in found:
+        print(f"{one.word}: " + (", ".join(f"{word} {cosine:.3f}" for word, cosine in one.neighbours) or "none"))
+    if folder is not None:
+        folder.join(WORDS_FILE).write_bytes(_parquet(found))
+        print(f"output: {job.output}/{WORDS_FILE}")
+
+
+def _parquet(found: list[WordNeighbours]) -> bytes:
+    """Columns `word` and `neighbours: list<struct<word, cosine>>`."""
+    kind = pa.list_(pa.struct([("word", pa.string()), ("cosine", pa.float32())]))
+    lists = [[{"word": word, "cosine": cosine} for word, cosine in one.neighbours] for one in found]
+    table = pa.table({"word": [one.word for one in found], "neighbours": pa.array(lists, kind)})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+if __name__ == "__main__":
+    run_job("neighbours", NeighboursJob, neighbours)
