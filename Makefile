@@ -84,6 +84,7 @@ bench: setup  ## Measure every kind of work against plain scripts and peers (an 
 
 bench-peers: setup  ## The part of bench that needs corpora and installs packages under outputs/peers
 	$(RUN) -m benchmarks.bench_flair
+	$(RUN) -m benchmarks.bench_flair_tagger
 	$(RUN) -m benchmarks.bench_gpt2
 	$(RUN) -m benchmarks.bench_tokenize
 	$(RUN) -m benchmarks.race_to_loss
