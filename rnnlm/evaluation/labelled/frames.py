@@ -43,7 +43,7 @@ class FrameScorer:
 
     def _mistake(self, slots: Pair, intents: Pair, row: int) -> Mistake:
         """The intents, and of the slots those that differ."""
-        words = slots.context.words[row].as_py() if slots.context.words is not None else None
+        words = slots.context.words_of(row)
         failed = bool(slots.failed[row])
         right = self._slots.read(slots, slots.reference[row].as_py(), row, slots.columns.reference)
         predicted = slots.predicted[row].as_py()

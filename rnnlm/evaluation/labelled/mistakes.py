@@ -36,7 +36,7 @@ class Context:
 
     def around(self, row: int, start: int, end: int) -> tuple[str, str, str]:
         """What is before, within and behind some words; without a column of words, their numbers and the text."""
-        words = self._words(row)
+        words = self.words_of(row)
         if words and end <= len(words):
             before, after = words[max(0, start - AROUND) : start], words[end : end + AROUND]
             return _joined(before), _joined(words[start:end]), _joined(after)
@@ -44,12 +44,13 @@ class Context:
 
     def whole(self, row: int) -> tuple[str, str, str]:
         """The row, with nothing around it."""
-        words = self._words(row)
+        words = self.words_of(row)
         return "", _joined(words)[:MAX_CHARS] if words else self._text(row), ""
 
-    def _words(self, row: int) -> list[str | None] | None:
+    def words_of(self, row: int) -> list[str] | None:
+        """The words of a row, empty where they are null, if there is a column of words."""
         found: list[str | None] | None = self.words[row].as_py() if self.words is not None else None
-        return found
+        return None if found is None else [word or "" for word in found]
 
     def _text(self, row: int) -> str:
         return (self._texts[row].as_py() or "" if self._texts is not None else "")[:MAX_CHARS]
@@ -60,5 +61,5 @@ def most_confident(mistakes: Sequence[Mistake]) -> list[Mistake]:
     return sorted(mistakes, key=lambda one: -(one.confidence or 0.0))[:MAX_MISTAKES]
 
 
-def _joined(words: Sequence[str | None]) -> str:
-    return " ".join(word or "" for word in words)
+def _joined(words: Sequence[str]) -> str:
+    return " ".join(words)

@@ -15,6 +15,7 @@ from rnnlm.evaluation.label_metrics import ClassScores, LevelRecall, Reliability
 from rnnlm.evaluation.labelled.bootstrap import Estimate, RowRatio
 from rnnlm.evaluation.labelled.confidences import Confidences
 from rnnlm.evaluation.labelled.mistakes import MAX_MISTAKES, Mistake, most_confident
+from rnnlm.evaluation.labelled.nested import MAX_EXAMPLES, MAX_WORDS, NestedExample, boxes, holds_nested
 from rnnlm.evaluation.labelled.pairs import Mask, Pair
 
 
@@ -28,6 +29,7 @@ class SpanScores:
     reliability: Reliability | None  # of the scores of predicted spans
     missed: list[Mistake]
     spurious: list[Mistake]  # the most confident first
+    nested: list[NestedExample]
 
 
 class SpanScorer:
@@ -51,6 +53,7 @@ class SpanScorer:
         self._confidences = Confidences()
         self._missed: list[Mistake] = []
         self._spurious: list[Mistake] = []
+        self._nested: list[NestedExample] = []
 
     def add(self, pair: Pair) -> Mask:
         """Which rows of the batch are right as a whole."""
@@ -72,6 +75,8 @@ class SpanScorer:
             whole[row] = right == found and not has_failed
             if right != found:
                 self._add_mistakes(pair, row, (right, found), scores)
+            elif len(self._nested) < MAX_EXAMPLES and holds_nested(found):
+                self._add_nested(pair, row, found)
         self._add_counts(references, predictions)
         place = Place(pair.path, column=pair.columns.predicted)
         self._confidences.add([one for one, _ in sure], [hit for _, hit in sure], place)
@@ -106,6 +111,7 @@ class SpanScorer:
             self._confidences.result(),
             self._missed,
             self._spurious,
+            self._nested,
         )
 
     def _knows_scheme(self, pair: Pair) -> bool:
@@ -146,6 +152,11 @@ class SpanScorer:
         total = np.array([levels.num_outermost, levels.num_innermost, levels.num_inner])
         self._total += total
         self._found += np.rint(total * [levels.outermost, levels.innermost, levels.inner]).astype(np.int64)
+
+    def _add_nested(self, pair: Pair, row: int, spans: set[Span]) -> None:
+        words = pair.context.words_of(row)
+        if words and max(span.end_word for span in spans) <= len(words) <= MAX_WORDS:
+            self._nested.append(NestedExample(pair.first + row, list(boxes(words, spans))))
 
     def _add_mistakes(
         self, pair: Pair, row: int, spans: tuple[set[Span], set[Span]], scores: dict[Span, float]

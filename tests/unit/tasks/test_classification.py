@@ -187,7 +187,7 @@ def test_final_states_are_asked_of_encoders_that_have_them():
     cell = LSTMConfig(hidden_size=4)
     both = BidirectionalConfig(forward=cell)
     for encoder, size in (([cell], 4), ([both], 4), ([ReadingOrderConfig(inner=cell)], 0), ([both, cell], 4)):
-        assert tiny(pooling="last", encoder=encoder)._forward_size() == size
+        assert tiny(pooling="last", encoder=encoder).forward_size() == size
     mixed = [
         BidirectionalConfig(forward=cell, combine="sum"),
         BidirectionalConfig(forward=both),
