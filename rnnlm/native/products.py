@@ -86,8 +86,9 @@ class Panels:
     def log_sum_exp(self, rows: Rows, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
         """log2 of the sum over outputs of 2^(product + bias), and the target's product + bias (N each)."""
         log_sum, found = torch.empty(len(rows.values)), torch.empty(len(rows.values))
+        targets = targets.contiguous()  # named, since a copy that nothing names is gone before C reads it
         _library().log_sum_exp_product(
-            self._with(rows), len(log_sum), self.num_outputs, _address(bias), targets.contiguous().data_ptr(),
+            self._with(rows), len(log_sum), self.num_outputs, _address(bias), targets.data_ptr(),
             log_sum.data_ptr(), found.data_ptr(),
         )  # fmt: skip
         return log_sum, found
@@ -103,8 +104,9 @@ class Panels:
         outputs = torch.empty(int(counts.sum()), size)
         room = torch.empty(rows, self.depth, dtype=torch.uint8) if self.in_bytes else None
         scale = torch.empty(rows) if self.in_bytes else None
+        projected = projected.contiguous()  # named, as above
         _library().lstm_packed(
-            self._with(None), counts.ctypes.data, len(counts), size, projected.contiguous().data_ptr(),
+            self._with(None), counts.ctypes.data, len(counts), size, projected.data_ptr(),
             _address(places), hidden.data_ptr(), memory.data_ptr(), outputs.data_ptr(), _address(room), _address(scale),
         )  # fmt: skip
         return outputs, (hidden, memory)

@@ -109,6 +109,21 @@ def test_all_steps_of_an_lstm(in_bytes, size, alive, looked_up):
     assert all(tensor.equal(kept) for tensor, kept in zip(state, before, strict=True))  # it is the caller's
 
 
+@in_both
+def test_gates_and_targets_that_lie_apart_are_copied_and_kept(in_bytes):
+    size, alive = 24, [5, 5, 4, 2]
+    panels = Panels(torch.randn(4 * size, size) * size**-0.5, in_bytes=in_bytes, gates=True)
+    apart = torch.randn(sum(alive), 8 * size)[:, ::2]
+    state = torch.randn(5, size).tanh(), torch.randn(5, size)
+    wanted, _ = panels.lstm(alive, apart.contiguous(), None, state)
+    outputs = Panels(torch.randn(40, size), in_bytes=in_bytes)
+    rows, targets = outputs.rows(torch.randn(30, size)), torch.randint(40, (30, 2))[:, 0]
+    _, right = outputs.log_sum_exp(rows, None, targets.contiguous())
+    for _ in range(20):
+        assert panels.lstm(alive, apart, None, state)[0].equal(wanted)
+        assert outputs.log_sum_exp(rows, None, targets)[1].equal(right)
+
+
 def test_gates_at_their_ends_and_what_is_no_number():
     panels = Panels(torch.zeros(4, 1), in_bytes=False, gates=True)
     gates = torch.tensor([[1e30, 1e30, 1e30, 1e30], [-1e30] * 4, [float("nan"), 0.0, 0.0, 0.0]])
