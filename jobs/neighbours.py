@@ -4,12 +4,14 @@ python -m jobs.neighbours vectors=outputs/vectors/data k=10 id_column=id output=
 python -m jobs.neighbours vectors=outputs/vectors/data queries=outputs/questions/data min_cosine=0.8 \
     output=outputs/answers
 python -m jobs.neighbours checkpoint=outputs/model 'words=[king,paris]' k=10
+python -m jobs.neighbours checkpoint=outputs/model 'analogies=[[man,king,woman]]'
 
 The search is exact: every query meets every vector, in products of blocks. With words, those of the vocabulary whose
-embeddings are nearest are printed, and written if there is an output.
+embeddings are nearest are printed, and written if there is an output; with analogies, those that complete them.
 """
 
 import io
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,19 +23,20 @@ from rnnlm.checkpoint import load_checkpoint
 from rnnlm.data.formats.parquet import ParquetCorpus
 from rnnlm.errors import DataError, Place, RefusedError
 from rnnlm.storage import open_location
+from rnnlm.vectors.analogies import solve_analogies
 from rnnlm.vectors.columns import Directions, survey
 from rnnlm.vectors.neighbours_work import NeighboursWork
-from rnnlm.vectors.words import WordNeighbours, nearest_words
+from rnnlm.vectors.words import Ranked, WordEmbeddings, nearest_words
 
-WORDS_FILE = "neighbours.parquet"
+WORDS_FILE, ANALOGIES_FILE = "neighbours.parquet", "analogies.parquet"
 
 
 def neighbours(job: NeighboursJob) -> None:
     """Run it."""
     if job.vectors is not None and job.output is not None:
         _of_rows(job, job.vectors, job.output)
-    elif job.checkpoint is not None and job.words is not None:
-        _of_words(job, job.checkpoint, job.words)
+    elif job.checkpoint is not None:
+        _of_words(job, WordEmbeddings(load_checkpoint(job.checkpoint)))
 
 
 def _of_rows(job: NeighboursJob, vectors: str, output: str) -> None:
@@ -81,25 +84,37 @@ def _say(name: str, size: int, found: Directions) -> None:
     print(f"neighbours: {found.rows:,} {name} of {size} numbers" + (f"; left out: {left_out}" if left_out else ""))
 
 
-def _of_words(job: NeighboursJob, checkpoint: str, words: list[str]) -> None:
+def _of_words(job: NeighboursJob, embeddings: WordEmbeddings) -> None:
     folder = None if job.output is None else open_location(job.output)
     if folder is not None and (there := folder.list_files()):
         raise RefusedError(folder.uri, [f"it holds {', '.join(there[:3])}"])
-    found = nearest_words(load_checkpoint(checkpoint), words, job.k, min_cosine=job.min_cosine)
-    for one in found:
-        print(f"{one.word}: " + (", ".join(f"{word} {cosine:.3f}" for word, cosine in one.neighbours) or "none"))
+    tables = {}
+    if job.words is not None:
+        found = nearest_words(embeddings, job.words, job.k, min_cosine=job.min_cosine)
+        _print_words([one.word for one in found], [one.neighbours for one in found])
+        tables[WORDS_FILE] = {"word": [one.word for one in found]}, [one.neighbours for one in found]
+    if job.analogies is not None:
+        solved = solve_analogies(embeddings, job.analogies, job.k, min_cosine=job.min_cosine)
+        _print_words([f"{one.a} : {one.b} = {one.c}" for one in solved], [one.answers for one in solved])
+        given = {name: [getattr(one, name) for one in solved] for name in ("a", "b", "c")}
+        tables[ANALOGIES_FILE] = given, [one.answers for one in solved]
     if folder is not None:
-        folder.join(WORDS_FILE).write_bytes(_parquet(found))
-        print(f"output: {job.output}/{WORDS_FILE}")
+        for name, (given, lists) in tables.items():
+            folder.join(name).write_bytes(_parquet(given, lists))
+            print(f"output: {job.output}/{name}")
 
 
-def _parquet(found: list[WordNeighbours]) -> bytes:
-    """Columns `word` and `neighbours: list<struct<word, cosine>>`."""
+def _print_words(heads: Sequence[str], lists: Sequence[Ranked]) -> None:
+    for head, ranked in zip(heads, lists, strict=True):
+        print(f"{head}: " + (", ".join(f"{word} {cosine:.3f}" for word, cosine in ranked) or "none"))
+
+
+def _parquet(given: Mapping[str, list[str]], lists: Sequence[Ranked]) -> bytes:
+    """The columns given and `neighbours: list<struct<word, cosine>>`."""
     kind = pa.list_(pa.struct([("word", pa.string()), ("cosine", pa.float32())]))
-    lists = [[{"word": word, "cosine": cosine} for word, cosine in one.neighbours] for one in found]
-    table = pa.table({"word": [one.word for one in found], "neighbours": pa.array(lists, kind)})
+    structs = [[{"word": word, "cosine": cosine} for word, cosine in ranked] for ranked in lists]
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(pa.table({**given, "neighbours": pa.array(structs, kind)}), sink, compression="zstd")
     return sink.getvalue()
 
 

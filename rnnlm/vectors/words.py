@@ -19,43 +19,74 @@ from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.translation_model import TranslationModel
 from rnnlm.nn.word_encoder import WordEncoder
 from rnnlm.nn.words.embedding import WordEmbedding
-from rnnlm.vectors.columns import with_direction
+from rnnlm.vectors.columns import Vectors, with_direction
 from rnnlm.vectors.neighbours import BLOCK_ROWS, Nearest
+
+Ranked = list[tuple[str, float]]  # words, the nearest first, each with its cosine
 
 
 class WordNeighbours(NamedTuple):
-    """A word and its neighbours, the nearest first, each with its cosine."""
+    """A word and its neighbours."""
 
     word: str
-    neighbours: list[tuple[str, float]]
+    neighbours: Ranked
+
+
+class WordEmbeddings:
+    """The words of a model's vocabulary and the vector it reads of each.
+
+    Raises ConfigError if the model has no embedding of words.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.tokenizer, embedding = embedding_of(checkpoint)
+        self.tokens = words_of(self.tokenizer)
+        "Word -> token."
+        self.matrix = embedding.weight.detach().float().cpu().numpy()
+        "V x D, float32."
+
+    @property
+    def words(self) -> dict[int, str]:
+        """Token -> word, of those that are whole words."""
+        return {token: word for word, token in self.tokens.items()}
+
+    @property
+    def pieces(self) -> dict[int, str]:
+        """Token -> how the tokenizer spells it, of all."""
+        return {token: self.tokenizer.piece(token) for token in range(self.tokenizer.vocab_size)}
+
+    def directions(self, words: Sequence[str], option: str = "words") -> Vectors:
+        """The vectors of words, in their order. Raises DataError if a word is not in the vocabulary or its vector has
+        no direction; `option` is what the user set the words with."""
+        tokens = np.array([_token(word, self.tokens, self.tokenizer, option) for word in words], dtype=np.int64)
+        found = with_direction(self.matrix[tokens], tokens).vectors
+        for word, token in zip(words, tokens.tolist(), strict=True):
+            if token not in found.rows:
+                raise DataError(f"{option}: the vector of '{word}' is zero or not finite", todo="leave the word out")
+        return found
+
+    def nearest(self, queries: Vectors, k: int, *, min_cosine: float, leave_out_self: bool = False) -> list[Ranked]:
+        """The k words nearest to each query, whose row, where it is a word, is its token. Of equal cosines the smaller
+        token comes first."""
+        names = self.words
+        rows = np.array(sorted(names), dtype=np.int64)
+        every = with_direction(self.matrix[rows], rows).vectors
+        nearest = Nearest(queries, k, min_cosine=min_cosine, leave_out_self=leave_out_self)
+        for start in range(0, len(every.rows), BLOCK_ROWS):
+            nearest.add(every.part(start, start + BLOCK_ROWS))
+        return [
+            [(names[row], cosine) for row, cosine in zip(*found, strict=True) if row >= 0]
+            for found in zip(nearest.found.rows.tolist(), nearest.found.cosines.tolist(), strict=True)
+        ]
 
 
 def nearest_words(
-    checkpoint: Checkpoint, words: Sequence[str], k: int, *, min_cosine: float = -1.0
+    embeddings: WordEmbeddings, words: Sequence[str], k: int, *, min_cosine: float = -1.0
 ) -> list[WordNeighbours]:
-    """The k nearest words of each word, itself left out; of equal cosines the smaller token comes first.
-
-    Raises ConfigError if the model has no embedding of words, DataError if a word is not in the vocabulary or its
-    vector has no direction.
-    """
-    tokenizer, embedding = embedding_of(checkpoint)
-    vocabulary = words_of(tokenizer)
-    names = {token: word for word, token in vocabulary.items()}
-    tokens = np.array([_token(word, vocabulary, tokenizer) for word in words], dtype=np.int64)
-    matrix = embedding.weight.detach().float().cpu().numpy()
-    queries = with_direction(matrix[tokens], tokens).vectors
-    for word, token in zip(words, tokens.tolist(), strict=True):
-        if token not in queries.rows:
-            raise DataError(f"words: the vector of '{word}' is zero or not finite", todo="leave the word out")
-    rows = np.array(sorted(names), dtype=np.int64)
-    every = with_direction(matrix[rows], rows).vectors
-    nearest = Nearest(queries, k, min_cosine=min_cosine, leave_out_self=True)
-    for start in range(0, len(every.rows), BLOCK_ROWS):
-        nearest.add(every.part(start, start + BLOCK_ROWS))
-    return [
-        WordNeighbours(word, [(names[row], cosine) for row, cosine in zip(*found, strict=True) if row >= 0])
-        for word, *found in zip(words, nearest.found.rows.tolist(), nearest.found.cosines.tolist(), strict=True)
-    ]
+    """The k nearest words of each word, itself left out."""
+    queries = embeddings.directions(words)
+    found = embeddings.nearest(queries, k, min_cosine=min_cosine, leave_out_self=True)
+    return [WordNeighbours(word, neighbours) for word, neighbours in zip(words, found, strict=True)]
 
 
 def embedding_of(checkpoint: Checkpoint) -> tuple[Tokenizer, nn.Embedding]:
@@ -75,7 +106,7 @@ def embedding_of(checkpoint: Checkpoint) -> tuple[Tokenizer, nn.Embedding]:
     return tokenizer, found
 
 
-def _token(word: str, vocabulary: dict[str, int], tokenizer: Tokenizer) -> int:
+def _token(word: str, vocabulary: dict[str, int], tokenizer: Tokenizer, option: str) -> int:
     """The token of a word, as the model looks it up."""
     token = vocabulary.get(word)
     if token is None and isinstance(tokenizer, LabelTokenizer):
@@ -84,7 +115,7 @@ def _token(word: str, vocabulary: dict[str, int], tokenizer: Tokenizer) -> int:
     if token is None:
         close = difflib.get_close_matches(word, vocabulary, n=3)
         raise DataError(
-            f"words: '{word}' is none of the {len(vocabulary):,} words of the vocabulary",
-            todo=f"did you mean {' or '.join(close)}?" if close else "check words=[...]",
+            f"{option}: '{word}' is none of the {len(vocabulary):,} words of the vocabulary",
+            todo=f"did you mean {' or '.join(close)}?" if close else f"check {option}=[...]",
         )
     return token

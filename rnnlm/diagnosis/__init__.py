@@ -1,0 +1,1 @@
+"""How far back a recurrent language model looks, and how far back its gradients reach."""
