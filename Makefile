@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-summaries check format test test-all test-gpu test-faults bench bench-peers bench-check clean
+.PHONY: help setup demo demo-summaries check format test test-all test-gpu test-faults test-trackers lock test-cluster submit-demo bench bench-peers bench-check clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ demo-summaries: setup  ## Sequence to sequence on real code: what a function doe
 	    output=$(SUMMARIES)/report
 	@echo "open $(SUMMARIES)/report/report.html"
 
+submit-demo: setup  ## `ray job submit` to a cluster of its own with a token: a score run, its log and its first rows
+	$(RUN) -m benchmarks.submit_demo
+
 check: setup  ## Style, types, layers (under a minute)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check --quiet .
@@ -53,10 +56,10 @@ format: setup  ## Put the code into the house style
 	$(VENV)/bin/ruff format --quiet .
 
 test: setup  ## The tests that gate every change (twelve minutes)
-	$(RUN) -m pytest -m "not slow and not gpu and not faults"
+	$(RUN) -m pytest -m "not slow and not gpu and not faults and not cluster"
 
 test-all: setup  ## Every test, the slow ones too
-	$(RUN) -m pytest -m "not faults"
+	$(RUN) -m pytest -m "not faults and not cluster"
 
 test-gpu: setup  ## The tests that need a GPU or triton; what can be checked without a GPU is
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,gpu]'
@@ -64,6 +67,18 @@ test-gpu: setup  ## The tests that need a GPU or triton; what can be checked wit
 
 test-faults: setup  ## 200 random kills of workers, drivers and nodes under a score run (half an hour)
 	$(RUN) -m pytest -m faults -s tests/faults
+
+TRACKERS := outputs/trackers
+
+test-trackers: setup  ## Training against a real MLflow server and Weights & Biases offline, in a .venv of their own
+	test -x $(TRACKERS)/bin/python || $(RUN) -m venv $(TRACKERS)
+	$(RUN) -c 'import site; print(site.getsitepackages()[0])' > \
+	    $$($(TRACKERS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth
+	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/trackers/requirements.txt
+	$(TRACKERS)/bin/python -m pytest tests/trackers
+
+test-cluster: setup  ## Nodes that go while rows are scored and models trained, and a network that is cut (five minutes)
+	$(RUN) -m pytest -m cluster tests/cluster
 
 bench: setup  ## Measure every kind of work against plain scripts and peers (an hour and a half; benchmarks/README.md)
 	$(RUN) -m benchmarks.bench_score --size small
@@ -91,6 +106,15 @@ bench-peers: setup  ## The part of bench that needs corpora and installs package
 
 bench-check: setup  ## Short measurements; fails if a ratio is worse than in benchmarks/expected.json (ten minutes)
 	$(RUN) -m benchmarks.check
+
+LOCK := outputs/lock
+
+lock: setup  ## Write requirements.lock: every package of constraints.txt that is used, with the hashes of its files
+	test -x $(LOCK)/bin/python || $(RUN) -m venv $(LOCK)
+	$(LOCK)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
+	$(LOCK)/bin/pip-compile --quiet --rebuild --generate-hashes --strip-extras --allow-unsafe -c constraints.txt \
+	    --no-header --no-annotate --no-emit-options --extra report --extra delta --extra iceberg --extra baselines \
+	    --extra tune -o requirements.lock pyproject.toml
 
 clean:  ## Remove what demo and tests made; .venv stays
 	rm -rf outputs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

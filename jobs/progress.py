@@ -4,11 +4,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 LOG_EVERY_SECONDS = 30.0
+_elsewhere: ContextVar[Callable[[str, float], None] | None] = ContextVar(
+    "progress that is shown elsewhere", default=None
+)
 
 
 class ProgressLine:
@@ -48,6 +52,10 @@ class ProgressLine:
 @contextmanager
 def progress_line(title: str, total: float) -> Iterator[ProgressLine]:
     """A ProgressLine on stderr for the time of the block."""
+    show = _elsewhere.get()
+    if show is not None:
+        yield ProgressLine(title, total, show, lambda text: print(text, file=sys.stderr, flush=True))
+        return
     if sys.stderr.isatty():
         columns = (BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
         with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
@@ -68,6 +76,16 @@ def progress_line(title: str, total: float) -> Iterator[ProgressLine]:
             print(f"{share:4.0%} {text}", file=sys.stderr, flush=True)
 
     yield ProgressLine(title, total, plain, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+@contextmanager
+def progress_to(show: Callable[[str, float], None]) -> Iterator[None]:
+    """Within, every ProgressLine tells `show` its text and the share that is done, instead of stderr."""
+    token = _elsewhere.set(show)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
 
 
 def duration(seconds: float) -> str:

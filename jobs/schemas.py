@@ -11,8 +11,10 @@ from rnnlm.data.formats.base import CorpusConfig
 from rnnlm.data.labelled import LabelsOf
 from rnnlm.data.labels.schemes import Scheme
 from rnnlm.data.tokenizers import TokenizerConfig
+from rnnlm.data.vector_files.write import VectorFormat
 from rnnlm.decoding.base import DecodingConfig
 from rnnlm.evaluation.metric_names import Unit, check_metrics
+from rnnlm.export.foreign_weights import Nonlinearity
 from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
 from rnnlm.inference.embed import RowPooling
 from rnnlm.inference.stream.adaptation import AdaptationConfig, NoAdaptationConfig
@@ -20,6 +22,7 @@ from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
 from rnnlm.inference.windows import check_windows
 from rnnlm.ngram.config import NGramConfig
 from rnnlm.nn.prepared import Precision
+from rnnlm.tasks.base import TaskConfig
 from rnnlm.training.metrics import TrackerConfig
 from rnnlm.training.settings import TrainingConfig
 
@@ -154,12 +157,61 @@ class TrainJob(TrainingConfig):
     "Where measurements go beside metrics.jsonl."
     workers: int = Field(default=1, ge=1)
     "Data-parallel workers; 1 trains in this process, more train as Ray Train workers."
+    optimizer_sharding: bool = False
+    "Each worker keeps its part of the optimizer's state only, for half as much communication again (adamw, sgd)."
     threads: int | None = Field(default=None, ge=1)
     "Threads of each worker; null shares out the cores of this machine."
     device: Literal["auto", "cpu", "cuda"] = "auto"
     "Where to train; auto takes a GPU if there is one."
     address: str | None = None
     "Address of a Ray cluster; null joins the one that runs here, or starts one."
+
+
+@config
+class TuneConfig:
+    """How jobs.tune searches."""
+
+    space: list[str] = Field(default_factory=list)
+    "Overrides of jobs.train in Hydra's sweep syntax; on the command line they may stand alone, outside this list."
+    search: Literal["random", "optuna"] = "random"
+    "Where the next trial is taken from: drawn at random, or by Optuna from how the others went (extra `tune`)."
+    scheduler: Literal["asha", "pbt", "none"] = "asha"
+    "asha stops the worse trials early; pbt lets them go on from the better ones with perturbed parameters."
+    trials: int = Field(default=20, ge=1)
+    "Trials in all; of pbt, the size of the population."
+    minutes: float | None = Field(default=None, gt=0.0)
+    "Minutes after which the search ends; null for no limit."
+    grace_percent: int = Field(default=10, ge=1, le=99)
+    "asha: the part of a training that every trial is given."
+    reduction: float = Field(default=3.0, gt=1.0)
+    "asha: one of so many trials goes on, each time that trainings are so many times as far."
+    perturb_percent: int = Field(default=10, ge=1, le=99)
+    "pbt: the part of a training after which trials are compared again."
+    num_cpus: float = Field(default=1.0, gt=0.0)
+    "CPUs of each trial; it has as many threads, at least one, unless `threads` says otherwise."
+    num_gpus: float = Field(default=0.0, ge=0.0)
+    "GPUs of each trial; 0.5 lets two share one, 0 keeps it on CPUs."
+    max_parallel: int | None = Field(default=None, ge=1)
+    "Trials at a time at most; null runs as many as fit."
+
+    def __post_init__(self) -> None:
+        if self.scheduler == "pbt" and self.search != "random":
+            raise ValueError("pbt perturbs what it has drawn by itself; leave search=random")
+        if self.scheduler == "pbt" and self.trials < 2:
+            raise ValueError("pbt compares trials with one another; give two or more")
+
+
+@config
+class TuneJob(TrainJob):
+    """python -m jobs.tune: search for the settings of jobs.train with the best validation loss."""
+
+    tune: TuneConfig = Field(default_factory=TuneConfig)
+    "How to search."
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workers != 1:
+            raise ValueError("workers: a trial of jobs.tune trains in one process; leave workers out")
 
 
 @config
@@ -210,6 +262,32 @@ class CalibrateJob:
     "Held-out table of the kind that the model learned from."
     output: str
     "Folder for calibration.json; give it to jobs.predict as calibration=..."
+
+
+@config
+class ExportJob:
+    """python -m jobs.export: write a model in a format of others."""
+
+    checkpoint: str
+    "Run folder (its best checkpoint is taken) or checkpoint folder."
+    output: str
+    "Folder of the export."
+    format: Literal["huggingface", "onnx"] = "huggingface"
+    "A folder for the hub, or ONNX graphs of a step and of a scorer (language models; extra `onnx`)."
+
+
+@config
+class ImportWeightsJob:
+    """python -m jobs.import_weights: make a checkpoint of a language model that was trained elsewhere."""
+
+    weights: str
+    "State dict with the names of pytorch/examples or awd-lstm-lm: a .safetensors file, or a .pt file."
+    tokenizer_path: str
+    "Tokenizer folder with the model's vocabulary, in its order."
+    output: str
+    "Folder of the checkpoint."
+    nonlinearity: Nonlinearity = "tanh"
+    "Of Elman layers (torch.nn.RNN): weights do not tell."
 
 
 @config
@@ -346,12 +424,14 @@ class NeighboursJob:
     "Instead of `vectors`: run or checkpoint folder whose word embeddings are compared."
     words: list[str] | None = Field(default=None, min_length=1)
     "With `checkpoint`: the words whose neighbours are looked for."
+    analogies: list[list[str]] | None = Field(default=None, min_length=1)
+    "With `checkpoint`: triples [a, b, c], for each of which a word is looked for that is to c as b is to a."
     k: int = Field(default=10, ge=1)
     "Neighbours of each row at the most."
     min_cosine: float = Field(default=-1.0, ge=-1.0, le=1.0)
     "None that is less alike."
     output: str | None = None
-    "Output folder: data/ and the records of the run; of words neighbours.parquet, null only prints."
+    "Output folder: data/ and the records of the run; of words a table each of words and analogies, null only prints."
     threads: int = Field(default=1, ge=1)
     "Threads of a worker."
     shard_seconds: float = Field(default=30.0, gt=0.0)
@@ -366,13 +446,16 @@ class NeighboursJob:
             raise ValueError(
                 "give vectors=... (the output of jobs.embed) or checkpoint=... and words=[...], one of both"
             )
-        if (self.checkpoint is None) != (self.words is None):
-            raise ValueError("checkpoint and words belong together; give both or none")
+        if (self.checkpoint is None) != (self.words is None and self.analogies is None):
+            raise ValueError("checkpoint and words belong together (or analogies); give both or none")
+        for triple in self.analogies or []:
+            if len(triple) != 3:
+                raise ValueError(f"an analogy has three words, as in [man, king, woman], not {len(triple)}: {triple}")
         if self.vectors is not None and self.output is None:
             raise ValueError("neighbours of rows are written; name the output folder: output=...")
-        if self.words is not None and (self.queries is not None or self.id_column is not None or self.dry_run):
+        if self.checkpoint is not None and (self.queries is not None or self.id_column is not None or self.dry_run):
             raise ValueError("queries, id_column and dry_run are about vectors=...; leave them out")
-        if self.include_self and (self.queries is not None or self.words is not None):
+        if self.include_self and (self.queries is not None or self.checkpoint is not None):
             raise ValueError("include_self is about rows that are their own queries; leave it out")
 
 
@@ -587,3 +670,72 @@ class EvaluateJob:
         taken += ["cache, adaptation, ensemble, ngram or token_logprobs"] if self.strengthened else []
         if taken:
             raise ValueError(f"predictions have a report of their own; leave out {', '.join(taken)}")
+
+
+@config
+class DiagnoseJob:
+    """python -m jobs.diagnose: how far back recurrent language models look, and where their gradients vanish."""
+
+    task: TaskConfig
+    "The fresh model that is diagnosed where no checkpoint is given, or `cells` are; a language model."
+    tokens: str
+    "Token table whose passages the models read."
+    output: str
+    "Folder for report.html, diagnosis.md and diagnosis.json."
+    checkpoint: str | list[str] | None = None
+    "Run or checkpoint folder, or several, as name=path too; null diagnoses fresh models."
+    cells: list[str] | None = Field(default=None, min_length=1)
+    "Names of conf/cell: a fresh model of each, with the sizes of `task`, beside the checkpoints if there are any."
+    tokenizer_path: str | None = None
+    "Folder of the tokenizer the table was made with; null takes that of the first checkpoint."
+    passages: int = Field(default=256, ge=2)
+    "Passages drawn from the table; each counts once, so more give smoother curves."
+    max_lag: int = Field(default=128, ge=2)
+    "Longest lag in tokens; a passage has twice as many."
+    seed: int = Field(default=1, ge=0)
+    "Decides which passages, which replacements, and the weights of fresh models."
+    threads: int | None = Field(default=None, ge=1)
+    "Threads; null takes all cores. Last digits may depend on it."
+    title: str = "What a recurrent model remembers"
+    "Heading of the report."
+
+    def __post_init__(self) -> None:
+        if not self.checkpoints and self.tokenizer_path is None:
+            raise ValueError("give checkpoint=... (the output of jobs.train), or tokenizer_path=... for fresh models")
+        if self.cells is not None and getattr(self.task, "layers", None) is not None:
+            raise ValueError("cells take the place of task.cell, and task.layers has none; leave out one of the two")
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """However many there are."""
+        return [self.checkpoint] if isinstance(self.checkpoint, str) else self.checkpoint or []
+
+
+@config
+class ExportEmbeddingsJob:
+    """python -m jobs.export_embeddings: write the vectors of a model's words into a file of vectors."""
+
+    checkpoint: str
+    "Run or checkpoint folder."
+    output: str
+    "The file; of format=word2vec a name that ends in .bin has the binary layout, any other the text."
+    format: VectorFormat = "word2vec"
+    "word2vec, parquet (token, word, vector) or safetensors; all but parquet are read by pretrained vectors."
+    pieces: bool = False
+    "Write every token as the tokenizer spells it, and not only those that are whole words."
+
+
+@config
+class MapEmbeddingsJob:
+    """python -m jobs.map_embeddings: a page that shows a model's words as points in two dimensions."""
+
+    checkpoint: str
+    "Run or checkpoint folder."
+    tokens: str
+    "Token table whose words are counted, of training say; the most frequent ones are drawn."
+    output: str
+    "Folder for map.html and map.json."
+    words: int = Field(default=500, ge=3, le=1000)
+    "Words drawn at most."
+    title: str = "A map of words"
+    "Heading of the page."

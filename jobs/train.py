@@ -5,10 +5,8 @@
 """
 
 import os
-import signal
 import sys
 from dataclasses import fields
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ import torch
 from jobs.app import run_job
 from jobs.progress import ProgressLine, progress_line
 from jobs.schemas import TrainJob
+from jobs.termination import sigterm_noted
 from rnnlm.checkpoint import loaded
 from rnnlm.config import to_dict
 from rnnlm.data.tokenizers import load_tokenizer
@@ -24,6 +23,7 @@ from rnnlm.storage import open_location
 from rnnlm.training.loop import train
 from rnnlm.training.metrics import Row
 from rnnlm.training.settings import Hooks, TrainingConfig, TrainingData, TrainingSummary
+from rnnlm.training.sharding import sharding_problems
 
 
 def train_model(job: TrainJob) -> None:
@@ -31,6 +31,8 @@ def train_model(job: TrainJob) -> None:
     data = load_data(job)
     identity = run_identity(job, data)
     problems = job.batching.problems(job.workers)
+    if job.optimizer_sharding:
+        problems += sharding_problems(job.optimizer)
     if problems:
         raise ConfigError(problems)
     print(f"train: {data.train}; validation: {data.valid}", file=sys.stderr)
@@ -108,26 +110,18 @@ def show(line: ProgressLine, row: Row, total_steps: int) -> None:
 def _train_here(job: TrainJob, data: TrainingData, identity: dict[str, Any], line: ProgressLine) -> TrainingSummary:
     bound_kernel_cache()
     torch.set_num_threads(job.threads or os.cpu_count() or 1)
-    stopping = False
-
-    def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is the system's
-        nonlocal stopping
-        stopping = True  # the loop looks at it after each step, saves and leaves
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
+    with sigterm_noted() as told:  # the loop looks at it after each step, saves and leaves
         return train(
             training_config(job),
             data,
             open_location(job.output),
             tracker=job.tracker,
+            optimizer_sharding=job.optimizer_sharding,
             device=choose_device(job.device),
-            hooks=Hooks(on_row=lambda row, total: show(line, row, total), should_stop=lambda: stopping),
+            hooks=Hooks(on_row=lambda row, total: show(line, row, total), should_stop=told.is_set),
             identity=identity,
             init_from=loaded(job.init_from) if job.init_from else None,
         )
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
 from rnnlm.inference.stream.cache import ContinuousCacheConfig
 from rnnlm.inference.stream.scorer import StreamScorer
 from rnnlm.inference.translate import Translator
+from rnnlm.loaded import LoadedModel, load
 from rnnlm.ngram import NGramConfig, load_ngram
 from rnnlm.nn.cells.elman import ElmanConfig
 from rnnlm.nn.cells.gru import GRUConfig
@@ -77,6 +78,7 @@ __all__ = [
     "LSTMConfig",
     "LanesConfig",
     "LanguageModelConfig",
+    "LoadedModel",
     "LoopConfig",
     "MixtureSoftmaxConfig",
     "NGramConfig",
@@ -103,6 +105,7 @@ __all__ = [
     "Translator",
     "WordsConfig",
     "from_dict",
+    "load",
     "load_checkpoint",
     "load_ngram",
     "load_tokenizer",

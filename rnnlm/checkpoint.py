@@ -6,13 +6,15 @@
     training.json          step, position in the stream, random state, best validation (only needed to go on)
     training.safetensors   optimizer moments and the lanes' hidden states (only needed to go on)
 
-No pickle anywhere: reading a foreign checkpoint runs none of its code. `config.json` is written last, so a folder
+No pickle anywhere: reading a foreign checkpoint runs none of its code, opens no file outside of its folder, and takes
+no more memory than a few times the size of its weights. `config.json` is written last, so a folder
 without it is unfinished. A run folder points at its checkpoints with `checkpoints/index.json`.
 """
 
 import functools
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from rnnlm.config import from_dict, to_dict
 from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
 from rnnlm.errors import CheckpointError, RnnlmError
+from rnnlm.nn.size_limit import TooLargeError, check_fits
 from rnnlm.storage import Location, open_location
 from rnnlm.tasks.base import TaskConfig
 
@@ -31,6 +34,9 @@ CONFIG, WEIGHTS = "config.json", "weights.safetensors"
 TRAINING_JSON, TRAINING_TENSORS = "training.json", "training.safetensors"
 TENSORS_DIGEST = "tensors_sha256"
 INDEX = "checkpoints/index.json"
+LARGEST_JSON_BYTES = 64 << 20
+MOST_BYTES_A_STORED_BYTE = 4  # of a network; it may hold tables beside its weights
+SLACK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,7 @@ def save_checkpoint(
 def load_checkpoint(path: str) -> Checkpoint:
     """Read a checkpoint folder, or the best checkpoint of a run folder. Raises CheckpointError with the cure."""
     folder = resolve_checkpoint(path)
-    card = folder.join(CONFIG).read_json()
-    if not isinstance(card, dict):
-        raise CheckpointError(f"{folder.join(CONFIG).uri} is not that of a checkpoint", todo="check the path")
+    card = _read_object(folder.join(CONFIG))
     if card.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{folder.uri} has format version {card.get('format_version')}, this rnnlm reads {FORMAT_VERSION}",
@@ -97,8 +101,9 @@ def load_checkpoint(path: str) -> Checkpoint:
     if missing:
         raise CheckpointError(f"{folder.join(CONFIG).uri} lacks {', '.join(missing)}", todo="copy the checkpoint again")
     tokenizer = _load_matching_tokenizer(folder, card)
+    task = _read_task(card, folder)
+    _check_size(task, tokenizer, folder)
     weights = read_weights(folder)
-    task = from_dict(TaskConfig, card["task"])
     model = task.build(tokenizer)
     load_weights(model, weights, folder)
     identity = json.dumps([card["task"], card["weights_sha256"], tokenizer.fingerprint], sort_keys=True)
@@ -119,7 +124,7 @@ def _loaded(path: str, mtime_ns: int | None) -> Checkpoint:  # noqa: ARG001 - a 
 
 def read_weights(folder: Location) -> bytes:
     """The content of the weights file, checked against the digest in `config.json`."""
-    return _checked(folder, WEIGHTS, folder.join(CONFIG).read_json().get("weights_sha256"))
+    return _checked(folder, WEIGHTS, _read_object(folder.join(CONFIG)).get("weights_sha256"))
 
 
 def load_weights(model: nn.Module, weights: bytes, folder: Location) -> None:
@@ -144,7 +149,7 @@ def load_training_state(folder: Location) -> TrainingState:
     """What `save_checkpoint` was given as `training`."""
     if not folder.join(TRAINING_JSON).exists():
         raise CheckpointError(f"{folder.uri} holds no training state", todo="start a new run")
-    values = folder.join(TRAINING_JSON).read_json()
+    values = _read_object(folder.join(TRAINING_JSON))
     content = _checked(folder, TRAINING_TENSORS, values.pop(TENSORS_DIGEST, None))
     return TrainingState(values, safetensors.torch.load(content))
 
@@ -160,10 +165,55 @@ def resolve_checkpoint(path: str, which: str = "best") -> Location:
         raise CheckpointError(
             f"{path} {what} (no {CONFIG}, no {INDEX})", todo="give the output folder of python -m jobs.train"
         )
-    found = location.join("checkpoints", index.read_json()[which])
+    name = _read_object(index).get(which)
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+        raise CheckpointError(
+            f"{index.uri}: {which} is {name!r}, not the name of a folder beside it", todo="copy the run again"
+        )
+    found = location.join("checkpoints", name)
     if not found.join(CONFIG).exists():
         raise CheckpointError(f"{index.uri} points to {found.uri}, which is not there", todo="copy the run again")
     return found
+
+
+def _read_object(file: Location) -> dict[str, Any]:
+    """A JSON object of moderate size."""
+    size = file.info().size or 0
+    if size > LARGEST_JSON_BYTES:
+        raise CheckpointError(f"{file.uri} has {size:,} bytes: it is not that of a checkpoint", todo="check the path")
+    try:
+        found = file.read_json()
+    except RecursionError as error:
+        raise CheckpointError(f"{file.uri} is nested too deeply", todo="check where it comes from") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{file.uri} is not that of a checkpoint", todo="check the path")
+    return found
+
+
+def _read_task(card: dict[str, Any], folder: Location) -> TaskConfig:
+    if not isinstance(card["task"], dict):
+        raise CheckpointError(f"{folder.join(CONFIG).uri}: task is not an object", todo="check where it comes from")
+    try:
+        return from_dict(TaskConfig, card["task"])
+    except RecursionError as error:
+        raise CheckpointError(
+            f"{folder.join(CONFIG).uri} is nested too deeply", todo="check where it comes from"
+        ) from error
+
+
+def _check_size(task: TaskConfig, tokenizer: Tokenizer, folder: Location) -> None:
+    """Refuse sizes of layers that have nothing to do with the weights, before memory is taken for them."""
+    if not folder.join(WEIGHTS).exists():
+        return  # said when they are read
+    stored = folder.join(WEIGHTS).info().size
+    limit = MOST_BYTES_A_STORED_BYTE * stored + SLACK_BYTES
+    try:
+        check_fits(lambda: task.build(tokenizer), limit)
+    except TooLargeError:
+        raise CheckpointError(
+            f"{folder.join(CONFIG).uri} describes a network of more than {limit:,} bytes, its weights are {stored:,}",
+            todo="were config.json and weights.safetensors written by the same run?",
+        ) from None
 
 
 def _load_matching_tokenizer(folder: Location, card: dict[str, Any]) -> Tokenizer:

@@ -210,10 +210,12 @@ def _resolve(target: Any, slot: type[Any], path: str, trusted: tuple[str, ...], 
     module_name, _, class_name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name, None)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: a NUL or half a surrogate in the name
         problems.append(f"{path}: cannot import {target!r}: {error}")
         return None
-    if not isinstance(found, type) or not hasattr(found, "__pydantic_fields__"):
+    # A trusted module may hold names from elsewhere, which are not trusted for that.
+    ours = str(getattr(found, "__module__", "")).startswith(trusted)
+    if not isinstance(found, type) or not hasattr(found, "__pydantic_fields__") or not ours:
         problems.append(f"{path}: {target!r} is not a config class")
         return None
     if not issubclass(found, slot):

@@ -4,10 +4,12 @@ import pytest
 import torch
 from hypothesis import settings
 
-import jobs.distributed  # noqa: F401 - settles what Ray reads from the environment, before any test imports Ray
+# Settles what Ray reads from the environment, before any test imports Ray.
+from jobs.distributed.token import ensure_token
 from tests.corpora import save_tiny, words_tokenizer
 from tests.servers import s3, s3_server  # noqa: F401 - fixtures
 
+ensure_token()
 settings.register_profile("rnnlm", derandomize=True, max_examples=50, deadline=None, database=None, print_blob=True)
 settings.load_profile("rnnlm")
 

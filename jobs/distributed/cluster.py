@@ -4,7 +4,9 @@ import os
 from dataclasses import dataclass
 
 import ray
+from ray.exceptions import AuthenticationError
 
+from jobs.distributed.token import ensure_token
 from rnnlm.errors import EnvironmentFailure
 
 EPSILON = 1e-6  # resources are fractions that have been added up
@@ -43,9 +45,15 @@ def connect(address: str | None = None) -> None:
         if wanted:
             raise EnvironmentFailure(
                 f"no Ray cluster answers at {wanted}: {str(error).splitlines()[0]}",
-                todo="check the address, or leave it out to start one here",
+                todo="check address and token (RAY_AUTH_TOKEN_PATH), or leave the address out to start one here",
             ) from error
+        ensure_token()
         ray.init(include_dashboard=False, **quiet)
+    except AuthenticationError as error:
+        raise EnvironmentFailure(
+            f"the Ray cluster {wanted or 'of this machine'} does not let this user in: {str(error).splitlines()[0]}",
+            todo="set RAY_AUTH_TOKEN_PATH to the file with its token, or RAY_AUTH_MODE=disabled if it has none",
+        ) from error
 
 
 def capacity(needs: Needs) -> int:

@@ -20,6 +20,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from jobs.distributed.cluster import Needs, capacity, node_is_alive
+from jobs.distributed.meters import MeteredProcessor, Meters
 from jobs.schemas import ClusterConfig
 from rnnlm.bulk.engine import Outcomes
 from rnnlm.bulk.plan import Shard
@@ -43,7 +44,10 @@ class ShardWorker:
 
     def __init__(self, run: BulkRun, name: str, device: Device) -> None:
         self._run, self._name = run, name
-        self._processor = run.work.build(device)
+        self._meters = Meters(run.work.job, run.output)
+        self._processor = MeteredProcessor(run.work.build(device), self._meters)
+        if device == "cuda":
+            self._meters.watch_gpu()
         self._reader = Reader(run)
         self._progress: Progress | None = None
 
@@ -53,7 +57,7 @@ class ShardWorker:
 
     def process(self, shard: Shard, upcoming: Shard | None) -> Outcome:
         """Do a shard; `upcoming` is read ahead."""
-        return run_shard(
+        outcome = run_shard(
             self._run,
             shard,
             self._processor,
@@ -62,6 +66,8 @@ class ShardWorker:
             upcoming=upcoming,
             on_progress=self._note,
         )
+        self._meters.errors(outcome)
+        return outcome
 
     @ray.method(concurrency_group=WATCH)  # type: ignore[untyped-decorator]
     def health(self) -> Progress | None:
@@ -137,8 +143,9 @@ def run_on_ray(
         while pool.left():
             pool.resize()
             pool.assign()
-            yield from pool.collect()
-            yield from pool.look_after()
+            yield from pool.meters.shards(pool.collect())
+            yield from pool.meters.shards(pool.look_after())
+            pool.meters.set("rnnlm_shards_left", pool.left())
     except (TerminatedError, GeneratorExit):
         pool.drain(cluster.grace_seconds)
         raise
@@ -158,6 +165,7 @@ class _Pool:
     workers: list[Hired] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.meters = Meters(self.run.work.job, self.run.output)
         self._run_reference = ray.put(self.run)
         self._class = ray.remote(concurrency_groups={WATCH: 1})(ShardWorker)
         self._kinds = kinds_of(self.cluster)
@@ -170,9 +178,10 @@ class _Pool:
         self._moved = time.monotonic()
         self._looked = 0.0
 
-    def left(self) -> bool:
-        """Whether any shard is not done yet."""
-        return bool(self.queue or self._suspects) or any(worker.shard or worker.reserved for worker in self.workers)
+    def left(self) -> int:
+        """How many shards are not done yet."""
+        held = sum((worker.shard is not None) + (worker.reserved is not None) for worker in self.workers)
+        return len(self.queue) + len(self._suspects) + held
 
     def resize(self) -> None:
         """Hire what is missing, up to one worker a shard."""
@@ -369,6 +378,7 @@ class _Pool:
 
     def _forget(self, worker: Hired) -> None:
         """Strike a worker off the list; what it had goes back to the head of the queue. It may only be out of reach."""
+        self.meters.add("rnnlm_worker_deaths_total", 1)
         ray.kill(worker.actor)
         self.workers.remove(worker)
         self.queue.extendleft(shard for shard in (worker.reserved, worker.shard) if shard is not None)

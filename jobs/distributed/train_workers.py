@@ -1,10 +1,12 @@
 """Training as N data-parallel Ray Train workers around the library's one loop.
 
 The loop writes its own checkpoints and resumes from them; Ray Train starts the workers, sets up the process group and
-starts them again after a death. Its run name is new every time, since the same name would silently resume.
+starts them again after a death. A run that gets on is never given up; one that starts again and again from the same
+checkpoint is (`Notices`). Its run name is new every time, since the same name would silently resume.
 """
 
 import os
+import sys
 import tempfile
 import threading
 import uuid
@@ -14,76 +16,123 @@ from typing import Any
 import ray
 import ray.train
 import ray.train.torch
+import torch
 from ray.util.queue import Empty, Queue
 
 from jobs.distributed.cluster import Needs, check_feasible, connect
+from jobs.distributed.meters import Meters
+from jobs.distributed.notices import Listener, ListeningTorchConfig, Notices, beside_the_driver
 from jobs.schemas import TrainJob
-from rnnlm.checkpoint import loaded
+from jobs.termination import sigterm_noted
+from rnnlm.checkpoint import INDEX, loaded
 from rnnlm.config import from_dict, to_dict
-from rnnlm.errors import EnvironmentFailure, RnnlmError
+from rnnlm.errors import EnvironmentFailure, RnnlmError, TerminatedError
 from rnnlm.storage import open_location
 from rnnlm.training.loop import train
 from rnnlm.training.metrics import Row
 from rnnlm.training.settings import Hooks, TrainingSummary
-from rnnlm.world import TorchWorld
+from rnnlm.training.start import check_identity
+from rnnlm.world import TorchWorld, World
 
-MAX_RESTARTS = 3
+
+class LeavingError(Exception):
+    """A worker has to go and all was saved: tells Ray Train to start the workers again."""
 
 
 def train_on_ray(job: TrainJob, identity: dict[str, Any], *, on_row: Callable[[Row, int], None]) -> TrainingSummary:
     """Train with `job.workers` workers; rows of metrics come back while it runs."""
+    check_identity(open_location(job.output), identity)  # here too: a worker takes a quarter of a minute to say so
     connect(job.address)
     gpu = job.device == "cuda" or (job.device == "auto" and ray.cluster_resources().get("GPU", 0) >= job.workers)
     check_feasible(job.workers, Needs(cpus=1.0, gpus=1.0 if gpu else 0.0))
-    rows = Queue(actor_options={"num_cpus": 0})
+    rows = Queue(actor_options=beside_the_driver())
+    notices = ray.remote(**beside_the_driver())(Notices).remote()
+    settings = {"job": _absolute(to_dict(job)), "identity": identity, "rows": rows, "notices": notices, "gpu": gpu}
     trainer = ray.train.torch.TorchTrainer(
         _worker,
-        train_loop_config={"job": _absolute(to_dict(job)), "identity": identity, "rows": rows, "gpu": gpu},
+        train_loop_config=settings,
+        torch_config=ListeningTorchConfig(),
         scaling_config=ray.train.ScalingConfig(num_workers=job.workers, use_gpu=gpu),
         run_config=ray.train.RunConfig(
             name=f"rnnlm-{uuid.uuid4().hex[:12]}",
             storage_path=tempfile.gettempdir(),
-            failure_config=ray.train.FailureConfig(max_failures=MAX_RESTARTS),
+            failure_config=ray.train.FailureConfig(max_failures=-1),  # Notices count
         ),
     )
     done = threading.Event()
-    listener = threading.Thread(target=_listen, args=(rows, on_row, done), daemon=True)
-    listener.start()
-    try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise _unwrapped(error) from error
-    finally:
-        done.set()
-        listener.join(timeout=5.0)
-        rows.shutdown()
+    with sigterm_noted() as told:
+        listener = threading.Thread(target=_listen, args=(rows, notices, on_row, told, done), daemon=True)
+        listener.start()
+        try:
+            result = trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            last = (str(error).strip().splitlines() or ["?"])[-1]
+            raise EnvironmentFailure(
+                f"Ray Train failed: {last}", todo="see the logs of the cluster (`ray logs`)"
+            ) from error
+        finally:
+            done.set()
+            listener.join(timeout=5.0)
+            rows.shutdown()
+            ray.kill(notices)
     return _summary(result.return_value)
 
 
 def _worker(config: dict[str, Any]) -> TrainingSummary | RnnlmError:
-    """What each worker runs. A user's error is returned, not raised: trying again would not help."""
-    import torch  # noqa: PLC0415 - in the worker's process
+    """What each worker runs. A verdict is returned, not raised: trying again would not help."""
+    job, world, rows, notices = from_dict(TrainJob, config["job"]), TorchWorld(), config["rows"], config["notices"]
+    if world.rank == 0:
+        _begin(job, rows, notices)
+    world.barrier()
+    verdict: RnnlmError | None = ray.get(notices.verdict.remote())
+    if verdict is not None:
+        return verdict
+    try:
+        return _train(job, config, world)
+    except TerminatedError as error:
+        if ray.get(notices.stopping.remote()):
+            return error
+        raise LeavingError(str(error)) from error
+    except Exception as error:
+        # Raised all the same: others may wait for this worker. Ray Train ends them all, and the next start hears it.
+        ray.get(notices.failed.remote(error if isinstance(error, RnnlmError) else f"{type(error).__name__}: {error}"))
+        raise
 
+
+def _begin(job: TrainJob, rows: Any, notices: Any) -> None:
+    """Say where the workers start."""
+    index = open_location(job.output).join(INDEX)
+    place = index.read_json()["last"] if index.exists() else "the beginning"
+    if ray.get(notices.start.remote(place)) > 1:
+        rows.put(f"the workers start again, from {place}")
+
+
+def _train(job: TrainJob, config: dict[str, Any], world: World) -> TrainingSummary:
     from jobs.train import bound_kernel_cache, load_data, training_config  # noqa: PLC0415 - jobs.train imports this module's folder
 
-    job = from_dict(TrainJob, config["job"])
     bound_kernel_cache()
-    torch.set_num_threads(job.threads or max(1, (os.cpu_count() or 1) // job.workers))
-    world, rows = TorchWorld(), config["rows"]
-    try:
-        return train(
-            training_config(job),
-            load_data(job),
-            open_location(job.output),
-            tracker=job.tracker,
-            world=world,
-            device="cuda" if config["gpu"] else "cpu",
-            hooks=Hooks(on_row=lambda row, total: rows.put((row, total))),
-            identity=config["identity"],
-            init_from=loaded(job.init_from) if job.init_from else None,
-        )
-    except RnnlmError as error:
-        return error
+    workers_here = ray.train.get_context().get_local_world_size()
+    torch.set_num_threads(job.threads or max(1, (os.cpu_count() or 1) // workers_here))
+    meters = Meters("train", job.output)
+    if config["gpu"]:
+        meters.watch_gpu()
+
+    def on_row(row: Row, total_steps: int) -> None:
+        meters.row(row)
+        config["rows"].put((row, total_steps))
+
+    return train(
+        training_config(job),
+        load_data(job),
+        open_location(job.output),
+        tracker=job.tracker,
+        world=world,
+        optimizer_sharding=job.optimizer_sharding,
+        device="cuda" if config["gpu"] else "cpu",
+        hooks=Hooks(on_row=on_row, should_stop=Listener(config["notices"]).heard),
+        identity=config["identity"],
+        init_from=loaded(job.init_from) if job.init_from else None,
+    )
 
 
 def _summary(outcome: Any) -> TrainingSummary:
@@ -101,21 +150,20 @@ def _absolute(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _listen(rows: Any, on_row: Callable[[Row, int], None], done: threading.Event) -> None:
+def _listen(
+    rows: Any, notices: Any, on_row: Callable[[Row, int], None], told: threading.Event, done: threading.Event
+) -> None:
+    """Show what the workers say; tell them when the driver is told to end."""
     while not done.is_set():
+        if told.is_set():
+            notices.stop.remote()
         try:
-            row, total_steps = rows.get(timeout=1.0)
+            said = rows.get(timeout=1.0)
         except Empty:
             continue
         except Exception:  # noqa: BLE001 - the queue's actor is gone: the run is ending, progress is not worth an error
             return
-        on_row(row, total_steps)
-
-
-def _unwrapped(error: Exception) -> Exception:
-    failures = getattr(error, "worker_failures", None) or {}
-    for failure in failures.values():
-        cause = getattr(failure, "cause", failure)
-        if isinstance(cause, RnnlmError):
-            return cause
-    return EnvironmentFailure(f"training workers failed: {(str(error).strip().splitlines() or ['?'])[-1]}")
+        if isinstance(said, str):
+            print(said, file=sys.stderr, flush=True)
+        else:
+            on_row(*said)

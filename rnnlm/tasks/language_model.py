@@ -45,7 +45,7 @@ class LanguageModelConfig(TaskConfig):
 
     cell: CellConfig = Field(default_factory=LSTMConfig)
     "The recurrence; every layer has the same."
-    num_layers: int = Field(default=1, ge=1)
+    num_layers: int = Field(default=1, ge=1, le=1000)
     "Recurrent layers on top of one another."
     layers: list[LayerConfig] | None = Field(default=None, min_length=1)
     "Any layers from the bottom up, each from conf/cell or conf/layer; null takes num_layers times cell."

@@ -54,7 +54,7 @@ class TranslationConfig(TaskConfig):
 
     cell: CellConfig = Field(default_factory=LSTMConfig)
     "The decoder's recurrence."
-    num_layers: int = Field(default=1, ge=1)
+    num_layers: int = Field(default=1, ge=1, le=1000)
     "Layers of the decoder, and of the encoder where `encoder` is null."
     encoder: list[LayerConfig] | None = Field(default=None, min_length=1)
     "The encoder's layers from the bottom up; null takes bidirectional pairs of `cell`, half as wide each way."

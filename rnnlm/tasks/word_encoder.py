@@ -53,7 +53,7 @@ class WordEncoderConfig(TaskConfig):
 
     cell: CellConfig = Field(default_factory=LSTMConfig)
     "The encoder's recurrence, half as wide each way; its hidden size is that of both directions together."
-    num_layers: int = Field(default=1, ge=1)
+    num_layers: int = Field(default=1, ge=1, le=1000)
     "Layers of the encoder, where `encoder` is null."
     encoder: list[LayerConfig] | None = Field(default=None, min_length=1)
     "The encoder's layers from the bottom up; null takes bidirectional pairs of `cell`."

@@ -25,6 +25,7 @@ from rnnlm.storage import Location, open_location
 from rnnlm.training.metrics import MetricsLog, NoTrackerConfig, Row, TrackerConfig
 from rnnlm.training.run_state import RunState
 from rnnlm.training.settings import Hooks, TrainingConfig, TrainingData, TrainingSummary
+from rnnlm.training.sharding import ShardedOptimizer, sharding_problems
 from rnnlm.training.start import check_identity, check_start, take_weights, write_identity
 from rnnlm.training.step import Step
 from rnnlm.world import SingleWorld, World
@@ -37,6 +38,7 @@ def train(
     *,
     tracker: TrackerConfig | None = None,
     world: World | None = None,
+    optimizer_sharding: bool = False,
     device: str = "cpu",
     hooks: Hooks | None = None,
     identity: dict[str, Any] | None = None,
@@ -45,13 +47,16 @@ def train(
     """Train in the run folder `folder`, or go on if it holds an unfinished run of the same `identity`.
 
     `identity` names everything that must not change between the parts of a run; RefusedError shows what did.
-    A new run begins with fresh weights, or with those of `init_from` (fine-tuning).
+    A new run begins with fresh weights, or with those of `init_from` (fine-tuning). With `optimizer_sharding` each rank
+    keeps its part of the optimizer's state only; the outcome is the same, and it may change between the parts of a run.
     Raises ConfigError where model, data and batches do not fit one another, NonFiniteError (the last good checkpoint
     stays) and TerminatedError (state was saved).
     """
     folder = open_location(folder) if isinstance(folder, str) else folder
     world = world or SingleWorld()
     problems = settings.batching.problems(world.size)
+    if optimizer_sharding:
+        problems += sharding_problems(settings.optimizer)
     if problems:
         raise ConfigError(problems)
     if init_from is not None:
@@ -59,6 +64,8 @@ def train(
     if world.rank == 0:
         check_identity(folder, identity or {})
     run = _Run(settings, data, folder, world, torch.device(device), hooks or Hooks())
+    if optimizer_sharding:
+        run.now.optimizer = ShardedOptimizer(run.now.optimizer, world)
     run.begin(init_from)
     world.barrier()
     log = None

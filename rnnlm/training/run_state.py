@@ -8,6 +8,7 @@ data, the counts, and the weights of the run where those of the checkpoint are a
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from rnnlm.checkpoint import TrainingState
 from rnnlm.determinism import seed_torch
 from rnnlm.tasks.base import Stream
 from rnnlm.training.averaging import Averager
+from rnnlm.training.sharding import ShardedOptimizer
 from rnnlm.types import State
 from rnnlm.world import World
 
@@ -65,8 +67,8 @@ class RunState:
         for index, rows in enumerate(self.carried):
             gathered = world.gather_rows(rows)  # ranks x lanes of a rank x size
             tensors[f"lanes.{index}"] = gathered.transpose(0, 1).flatten(0, 1).cpu().contiguous()
-        for index, parameter in enumerate(self._parameters()):
-            for name, value in self.optimizer.state.get(parameter, {}).items():
+        for index, state in enumerate(self._optimizer_state()):
+            for name, value in state.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
         if self.averager is not None:
@@ -100,13 +102,11 @@ class RunState:
         self.stream.restore(values["stream"])
         lanes = [tensors[f"lanes.{index}"] for index in range(len(self.carried))]
         self.carried = tuple(rows[world.rank :: world.size].to(self.device) for rows in lanes)
-        parameters = self._parameters()
         for key, value in tensors.items():
             kind, _, rest = key.partition(".")
             if kind == "optimizer":
                 index, _, name = rest.partition(".")
-                parameter = parameters[int(index)]
-                self.optimizer.state[parameter][name] = value.to(parameter.device)
+                self._take_optimizer_state(int(index), name, value)
         if self.averager is not None:
             prefix = "averaging."
             self.averager.restore({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
@@ -123,6 +123,19 @@ class RunState:
         if self.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.device)
         return states
+
+    def _optimizer_state(self) -> list[dict[str, Any]]:
+        """What the optimizer remembers of each parameter."""
+        if isinstance(self.optimizer, ShardedOptimizer):
+            return self.optimizer.whole_state()
+        return [self.optimizer.state.get(parameter, {}) for parameter in self._parameters()]
+
+    def _take_optimizer_state(self, index: int, name: str, value: Tensor) -> None:
+        if isinstance(self.optimizer, ShardedOptimizer):
+            self.optimizer.take_state(index, name, value)
+        else:
+            parameter = self._parameters()[index]
+            self.optimizer.state[parameter][name] = value.to(parameter.device)
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]

@@ -67,7 +67,7 @@ class Step:
 
     def gradients(self, batches: list[Any], num_targets: float) -> float:
         """Add up this rank's gradients of the mean over `num_targets`; the sum of this rank's nll."""
-        self.now.optimizer.zero_grad(set_to_none=True)
+        self.now.model.zero_grad(set_to_none=True)
         nll = 0.0
         for batch in batches:
             with lap("forward"), self.precision():

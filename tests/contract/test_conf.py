@@ -130,6 +130,8 @@ def filled(data, schema):
             data["hypotheses"] = data["reference_column"] and "a/path"  # they belong together
     if schema is jobs.schemas.NeighboursJob:  # needs one of two
         data.update(vectors="a/path", output="a/path")
+    if schema is jobs.schemas.DiagnoseJob:  # the same
+        data["checkpoint"] = "a/path"
     return data
 
 

@@ -57,10 +57,10 @@ class Systems:
         return what, {name: scores for name, (unit, scores) in found.items() if unit == what}
 
 
-def named_paths(entries: Sequence[str]) -> dict[str, str]:
+def named_paths(entries: Sequence[str], option: str = "against") -> dict[str, str]:
     """By name: entries are `name=path`, or a path whose last folder is its name.
 
-    Raises ConfigError if two have one name.
+    Raises ConfigError if two have one name; `option` is what the user set them with.
     """
     found: dict[str, str] = {}
     for entry in entries:
@@ -68,7 +68,7 @@ def named_paths(entries: Sequence[str]) -> dict[str, str]:
         if not equals or "/" in name:  # a folder of a path may hold = too
             name, path = PurePosixPath(entry).name.removesuffix(".parquet"), entry
         if name in found:
-            raise ConfigError(f"against: two systems are called '{name}'; name one: 'against=[\"{name}_2={path}\"]'")
+            raise ConfigError(f"{option}: two systems are called '{name}'; name one: '{option}=[\"{name}_2={path}\"]'")
         found[name] = path
     return found
 

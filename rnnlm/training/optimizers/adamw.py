@@ -10,7 +10,7 @@ the pass over the gradient is as long as the whole fused update.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -25,6 +25,7 @@ from rnnlm.training.optimizers.base import OptimizerConfig
 class AdamWConfig(OptimizerConfig):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
+    elementwise: ClassVar[bool] = True
     beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
     "Decay of the mean of gradients."
     beta2: float = Field(default=0.99, ge=0.0, lt=1.0)

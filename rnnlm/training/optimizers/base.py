@@ -5,6 +5,7 @@ tensor in `optimizer.state[parameter]`. So whatever an optimizer remembers from 
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -17,6 +18,8 @@ from rnnlm.config import config
 class OptimizerConfig:
     """Base of the configs in conf/optimizer."""
 
+    elementwise: ClassVar[bool] = False
+    "Whether an element's update depends on nothing but itself: then a parameter may be cut and updated in parts."
     learning_rate: float = Field(default=3e-3, gt=0.0)
     "The peak rate; the schedule multiplies it by a factor between 0 and 1."
     weight_decay: float = Field(default=0.0, ge=0.0)

@@ -6,6 +6,8 @@
 For NT-ASGD (Merity, Keskar & Socher 2018) take it without momentum, with `averaging=nt_asgd`.
 """
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import nn
@@ -18,6 +20,7 @@ from rnnlm.training.optimizers.base import OptimizerConfig
 class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent."""
 
+    elementwise: ClassVar[bool] = True
     learning_rate: float = Field(default=1.0, gt=0.0)
     "The peak rate; the schedule multiplies it by a factor between 0 and 1."
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
