@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(machine())
     reviews = arguments.data / "imdb" / "unsup.jsonl.xz"
-    source = ["corpus=jsonl", f"corpus.path={reviews}", "words_column=text", "cluster=here"]
+    source = ["corpus=jsonl", f"corpus.path={reviews}", "words_column=text", "prefix=found_", "cluster=here"]
     for name, checkpoint in (("entities", arguments.entities), ("classes", arguments.classifier)):
         began = time.perf_counter()
         predict(*source, f"checkpoint={checkpoint}", f"output={arguments.output / name}")
@@ -72,7 +72,7 @@ def check_entities(given: list[Row], found: Iterator[Row]) -> tuple[Counter[str]
         assert row["error"] is None, (row["id"], row["error"])
         places = split_words(text)
         words = list(places)
-        for one in row["entities"]:
+        for one in row["found_entities"]:
             sliced = text[one["start_char"] : one["end_char"]]
             own = words[one["start_word"] : one["end_word"]]
             assert own, (row["id"], one)
@@ -93,8 +93,8 @@ def check_classes(given: list[Row], found: Iterator[Row]) -> Counter[str]:
     for review, row in zip(given, found, strict=True):
         assert row["id"] == review["id"], row["id"]
         assert row["error"] is None, (row["id"], row["error"])
-        assert 0.0 < row["confidence"] <= 1.0, row["id"]
-        classes[row["label"]] += 1
+        assert 0.0 < row["found_confidence"] <= 1.0, row["id"]
+        classes[row["found_label"]] += 1
     return classes
 
 

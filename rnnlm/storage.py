@@ -325,8 +325,9 @@ def _open_by_fsspec(uri: str) -> Location:
         # A kept listing would not show what another worker has written.
         filesystem, path = fsspec.url_to_fs(uri, use_listings_cache=False)
     except ImportError as error:
-        named = re.search(r"install (\w[\w.-]*)", str(error), re.IGNORECASE)
-        package = named[1] if named else (error.name or scheme).partition(".")[0]
+        # An entry point of a package whose import fails names its module.
+        named = re.search(r"install (\w[\w.-]*)|value='(\w+)", str(error), re.IGNORECASE)
+        package = (named[1] or named[2]) if named else (error.name or scheme).partition(".")[0]
         raise EnvironmentFailure(
             f"{scheme}:// needs a package that is missing: {first_line(error)}", todo=f"pip install {package}"
         ) from error

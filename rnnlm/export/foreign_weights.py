@@ -12,14 +12,12 @@ has relu is not to be seen and has to be said. Where output and embedding are eq
 
 import hashlib
 import io
-import pickle
 import re
 from collections.abc import Mapping
 from typing import Literal
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from rnnlm.checkpoint import save_checkpoint
@@ -51,7 +49,7 @@ def read_foreign(file: Location) -> tuple[Weights, str]:
             found = safetensors.torch.load(content)
         else:
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:
         raise CheckpointError(
             f"{file.uri} cannot be read as tensors: {str(error).splitlines()[0]}",
             todo="save the state dict alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",

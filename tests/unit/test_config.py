@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import jobs.schemas
 import rnnlm
-from jobs.schemas import EvaluateJob
+from jobs.schemas import DiagnoseJob, EvaluateJob, NeighboursJob, TrainTokenizerJob, TuneJob
 from rnnlm.config import TARGET, config, differences, field_docs, flatten, from_dict, to_dict
 from rnnlm.errors import ConfigError
 from rnnlm.evaluation.metric_names import METRICS
@@ -112,6 +112,30 @@ def _make_fit(cls, fields):
             fields["source_embedding_size"] = None
 
 
+def _make_job_fit(draw, cls, fields):
+    """The same of jobs."""
+    if cls is NeighboursJob:
+        fields |= {"output": draw(TEXTS), "analogies": None}
+        if fields["checkpoint"] is None:
+            fields |= {"vectors": draw(TEXTS), "words": None}
+            fields["include_self"] = fields["include_self"] and fields["queries"] is None
+        else:
+            fields |= {"vectors": None, "queries": None, "id_column": None, "dry_run": False, "include_self": False}
+            fields["words"] = draw(st.lists(TEXTS, min_size=1))
+    if fields.get("intents_column") is not None:
+        fields["labels_column"] = draw(TEXTS)
+        if "target_column" in fields:
+            fields["target_column"] = None
+    if cls is TrainTokenizerJob:
+        fields["joint"] = fields["joint"] and fields["target_column"] is not None
+        if fields["target_column"] is None or fields["joint"]:
+            fields["target_tokenizer"] = None
+    if cls is TuneJob:
+        fields["workers"] = 1
+    if cls is DiagnoseJob:
+        fields |= {"tokenizer_path": draw(TEXTS), "cells": None}
+
+
 @st.composite
 def _instances(draw, cls):
     hints = typing.get_type_hints(cls)
@@ -130,6 +154,7 @@ def _instances(draw, cls):
         fields |= {"predictions": None, "prefix": None, "scheme": None, "against": draw(st.none() | TEXTS)}
         fields |= {"labels_of": "auto", "intent_column": None, "train_tokens": None}
         fields["metrics"] = fields["metrics"] and draw(st.lists(st.sampled_from(METRICS), min_size=1, unique=True))
+    _make_job_fit(draw, cls, fields)
     if "fallback_discounts" in fields:
         fields["fallback_discounts"] = [draw(st.floats(0.0, count)) for count in (1.0, 2.0, 3.0)]
     state = random.getstate()  # the run-time check of annotations looks at random items of lists

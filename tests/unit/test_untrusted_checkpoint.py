@@ -104,6 +104,8 @@ def test_no_module_unpickles_or_runs_what_it_reads(file):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in {"eval", "exec"}
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LOADING:
+            if "weights_only=True" in map(ast.unparse, node.keywords):
+                continue  # torch's own reader of tensors alone
             assert ast.unparse(node.func.value) not in {"torch", "np", "numpy", "yaml"}
 
 
