@@ -43,8 +43,8 @@ class ThreadWorld(SingleWorld):
 
 
 def model():
-    torch.manual_seed(3)
-    return nn.ParameterList(nn.Parameter(torch.randn(shape)) for shape in SHAPES)
+    generator = torch.Generator().manual_seed(3)  # ranks are threads, and would share torch's own
+    return nn.ParameterList(nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES)
 
 
 def trained(parameters, optimizer, rate, steps):
