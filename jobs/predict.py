@@ -11,11 +11,14 @@ python -m jobs.predict checkpoint=outputs/sentiment/model corpus=lines corpus.pa
 A baseline of jobs.train_baseline is given as `checkpoint` too; `calibration` is the output of jobs.calibrate.
 """
 
+from dataclasses import fields
+
 from jobs.app import run_job
 from jobs.bulk import run_bulk
 from jobs.products import settled_products
 from jobs.schemas import PredictJob
 from rnnlm.bulk.output import OutputFolder
+from rnnlm.inference.predict.options import PredictSettings
 from rnnlm.inference.predict_work import PredictWork, reads
 from rnnlm.storage import open_location
 
@@ -24,25 +27,10 @@ def predict(job: PredictJob) -> None:
     """Run it."""
     listing = job.corpus.list_units(OutputFolder(open_location(job.output)).known_listing())
     splits, text_column = reads(listing.schema, job.words_column, job.corpus.text_column)
-    work = PredictWork(
-        checkpoint=open_location(job.checkpoint).address,
-        words_column=job.words_column,
-        splits=splits,
-        text_column=text_column,
-        max_words=job.max_words,
-        window=job.window,
-        overlap=job.overlap,
-        entities=job.entities,
-        probabilities=job.probabilities,
-        threshold=job.threshold,
-        flat=job.flat,
-        temperature=job.temperature,
-        calibration=None if job.calibration is None else open_location(job.calibration).address,
-        k_best=job.k_best,
-        prefix=job.prefix,
-        threads=job.threads,
-        products=settled_products(job.precision, job, job.threads),
-    )
+    chosen = {field.name: getattr(job, field.name) for field in fields(PredictSettings)}
+    addresses = {name: open_location(chosen[name]).address for name in ("checkpoint", "calibration") if chosen[name]}
+    products = settled_products(job.precision, job, job.threads)
+    work = PredictWork(**{**chosen, **addresses}, splits=splits, text_column=text_column, products=products)
     work.check_model()
     run_bulk(work, job, listing=listing)
 

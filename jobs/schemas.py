@@ -17,9 +17,9 @@ from rnnlm.evaluation.metric_names import Unit, check_metrics
 from rnnlm.export.foreign_weights import Nonlinearity
 from rnnlm.filtering.partitions import MIN_GROUP_ROWS, NAMES, QUANTILES
 from rnnlm.inference.embed import RowPooling
+from rnnlm.inference.predict.options import PredictSettings
 from rnnlm.inference.stream.adaptation import AdaptationConfig, NoAdaptationConfig
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
-from rnnlm.inference.windows import check_windows
 from rnnlm.ngram.config import NGramConfig
 from rnnlm.nn.prepared import Precision
 from rnnlm.tasks.base import TaskConfig
@@ -344,42 +344,11 @@ class GenerateJob(BulkJob):
 
 
 @config
-class PredictJob(BulkJob):
+class PredictJob(PredictSettings, BulkJob):
     """python -m jobs.predict: label the words of a corpus with a tagger, or its rows with a classifier."""
 
-    checkpoint: str
-    "Run folder (its best checkpoint is taken), checkpoint folder, or output of jobs.train_baseline."
-    words_column: str = "words"
-    "Column of words, or of text that is split into words."
-    max_words: int | None = Field(default=None, ge=1)
-    "A longer row is an error row; null for no limit."
-    window: int | None = Field(default=None, ge=1)
-    "Words read together; longer rows are read in pieces. null reads each row as a whole."
-    overlap: int = Field(default=0, ge=0)
-    "Words that two pieces share; each labels the half that is its own."
-    entities: bool | None = None
-    "Write spans in place of labels; null: if the labels are O and others with the prefixes of a scheme."
-    probabilities: bool = False
-    "Of a classifier: write the probability of every class too."
-    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
-    "Of a classifier of several labels, or of spans that may nest: write those that are as probable."
-    flat: bool = False
-    "Of spans that may nest: write none that overlaps a more probable one."
-    temperature: float = Field(default=1.0, gt=0.0)
-    "Of a classifier: divides its scores, so that probabilities are calibrated (see rnnlm.inference.classify)."
-    calibration: str | None = None
-    "Output of jobs.calibrate for this checkpoint, in place of `temperature` and `threshold`."
-    k_best: int | None = Field(default=None, ge=1)
-    "Of a tagger: write the so many most probable sequences of labels of each row too, in a column `alternatives`."
-    prefix: str = ""
-    "Put before the names of new columns, `error` apart."
     precision: Precision = "float32"
     "Of products; int8 is faster on CPUs, and now and then another label wins."
-    threads: int = Field(default=1, ge=1)
-    "Threads of a worker."
-
-    def __post_init__(self) -> None:
-        check_windows(self.window, self.overlap)
 
 
 @config
