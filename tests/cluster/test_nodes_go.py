@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 STEPS = 2000
 SAVE_EVERY = 25
-SCORER, TRAINER = "ray::ShardWorker.process", "ray::RayTrainWorker"
+SCORER, TRAINER, TRIAL = "ray::ShardWorker.process", "ray::RayTrainWorker", "ray::run_trial"
 AGAIN = "the workers start again, from step-"
 
 
@@ -130,6 +130,27 @@ def test_a_worker_and_the_command_are_told_to_go(cluster, start, begun, undistur
     assert again < stopped < STEPS
     assert start().end() == 0
     assert_same(tmp_path / "out", undisturbed)
+
+
+def test_a_node_goes_in_the_middle_of_a_sweep(commands, cluster, made, tmp_path):
+    seeds = (1, 2, 3)
+    sweep = [
+        "train", "-m", *made.train_arguments, f"loop.max_steps={STEPS}", f"loop.save_every_steps={SAVE_EVERY}",
+        "loop.valid_every_steps=1000", "task.dropout=0.2", f"seed={','.join(map(str, seeds))}",
+    ]  # fmt: skip
+    calm, output = tmp_path / "calm", tmp_path / "out"
+    command = commands(tmp_path / "calm.log", *sweep, f"output={calm}")
+    assert command.end() == 0, command.said()
+    command = commands(
+        tmp_path / "log", *sweep, "hydra/launcher=ray", f"hydra.launcher.address={cluster.address}", f"output={output}"
+    )
+    command.wait_until(lambda: all(last_step(output / f"seed-{seed}") > SAVE_EVERY for seed in seeds))
+    cluster.remove_node(nodes_with(cluster, TRIAL)[0], allow_graceful=False)
+    assert all(last_step(output / f"seed-{seed}") < STEPS for seed in seeds), "a trial was done before the node went"
+    assert command.end() == 0, command.said()
+    assert "3 of 3 trials finished" in command.said()
+    for seed in seeds:
+        assert_same(output / f"seed-{seed}", weights(calm / f"seed-{seed}"))
 
 
 def test_an_error_of_the_users_is_told_and_not_tried_again(commands, cluster, training, tmp_path):

@@ -200,3 +200,10 @@ def test_a_recipe_holds_differences_only(path):
 def test_every_group_is_offered_by_a_job():
     offered = {override.split("=")[0] for _, override in job_and_choices()}
     assert offered == GROUPS
+
+
+def test_the_launcher_has_the_fields_and_defaults_of_its_class():
+    data = read(CONF / "hydra" / "launcher" / "ray.yaml")
+    assert data.pop(TARGET) == "hydra_plugins.rnnlm_ray.RayLauncher"
+    schema = importlib.import_module("jobs.distributed.sweep").RayLauncherConfig
+    assert data == {name: value for name, value in to_dict(schema()).items() if name != TARGET}

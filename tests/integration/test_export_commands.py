@@ -14,7 +14,7 @@ def test_a_model_goes_out_and_comes_back(tmp_path):
     said = run_well("export", f"checkpoint={tmp_path / 'model'}", f"output={tmp_path / 'hub'}")
     assert "export: LanguageModel as config.json, model.safetensors" in said
     assert rnnlm.load(str(tmp_path / "hub")).fingerprint == checkpoint.fingerprint
-    asked = [f"checkpoint={tmp_path / 'model'}", "format=onnx"]
+    asked = [f"checkpoint={tmp_path / 'hub'}", "format=onnx"]  # jobs read the hub's folders, too
     run_well("export", *asked, f"output={tmp_path / 'onnx'}")
     assert (tmp_path / "onnx" / "scorer.onnx").exists()
     assert "it holds" in refusal(2, "export", *asked, f"output={tmp_path}")

@@ -102,20 +102,38 @@ def local(made, tmp_path_factory):
     return arguments, part_bytes(folder / "out")
 
 
-def test_a_submitted_job_gives_the_local_bytes(cluster, local, tmp_path):
+def submitted(cluster, job, *arguments):
+    """What `ray job submit` of a job says."""
     env, dashboard = cluster
-    arguments, expected = local
-    command = [
-        str(BIN / "ray"), "job", "submit", f"--address={dashboard}", "--working-dir", ".", "--", sys.executable, "-m",
-        "jobs.score", *arguments, "cluster.workers=2", f"output={tmp_path / 'out'}",
-    ]  # fmt: skip
-    env = {name: value for name, value in env.items() if name != "RAY_ADDRESS"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+    command = [str(BIN / "ray"), "job", "submit", f"--address={dashboard}", "--working-dir", ".", "--"]
+    return subprocess.run(
+        [*command, sys.executable, "-m", f"jobs.{job}", *arguments],
+        cwd=ROOT,
+        env={name: value for name, value in env.items() if name != "RAY_ADDRESS"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
     )
+
+
+def test_a_submitted_job_gives_the_local_bytes(cluster, local, tmp_path):
+    arguments, expected = local
+    done = submitted(cluster, "score", *arguments, "cluster.workers=2", f"output={tmp_path / 'out'}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "by 2 Ray workers" in done.stdout
     assert part_bytes(tmp_path / "out") == expected
+
+
+@pytest.mark.slow
+def test_a_submitted_sweep_runs_in_that_cluster_and_a_rerun_has_nothing_to_do(cluster, made, tmp_path):
+    sweep = ["train", "-m", "hydra/launcher=ray", *made.train_arguments, "loop.max_steps=2", "seed=1,2"]
+    for _ in range(2):
+        done = submitted(cluster, *sweep, f"output={tmp_path}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2 trials finished" in done.stdout
+    records = [json.loads(file.read_text()) for file in (tmp_path / "_sweep/trials").iterdir()]
+    assert [record["attempts"] for record in records] == [1, 1]
 
 
 def test_a_second_command_joins_the_running_cluster(cluster, local, tmp_path):

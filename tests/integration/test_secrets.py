@@ -49,6 +49,19 @@ def test_jobs_from_and_to_a_store_keep_its_credentials_to_themselves(s3, tmp_pat
     check(*(repr(footer_of(one)) for one in footers))
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_neither_do_a_sweep_and_its_leaderboard(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    made, start = pipeline(), s3.full_uri("no-such-weights")
+    sweep = ["-m", "hydra/launcher=ray", *made.train_arguments, "loop.max_steps=2", "seed=1,2"]
+    failed = run_job("train", *sweep, f"init_from='{start}'", f"output={tmp_path}", env=HIDDEN)
+    assert failed.returncode == 3
+    written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(b"no-such-weights" in content for content in written)
+    check(failed.stdout, failed.stderr, *written)
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_not_even_the_traceback_of_a_bug_shows_them(monkeypatch, capsys, stream):
     monkeypatch.setattr(sys, "stdout", sys.stdout)  # so that they are put back
