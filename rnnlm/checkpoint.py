@@ -6,6 +6,8 @@
     training.json          step, position in the stream, random state, best validation (only needed to go on)
     training.safetensors   optimizer moments and the lanes' hidden states (only needed to go on)
 
+The weights may be called `model.safetensors`, as in the folders of the Hugging Face hub (`rnnlm.export.huggingface`).
+
 No pickle anywhere: reading a foreign checkpoint runs none of its code, opens no file outside of its folder, and takes
 no more memory than a few times the size of its weights. `config.json` is written last, so a folder
 without it is unfinished. A run folder points at its checkpoints with `checkpoints/index.json`.
@@ -30,7 +32,7 @@ from rnnlm.storage import Location, open_location
 from rnnlm.tasks.base import TaskConfig
 
 FORMAT_VERSION = 1
-CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+CONFIG, WEIGHTS, HUB_WEIGHTS = "config.json", "weights.safetensors", "model.safetensors"
 TRAINING_JSON, TRAINING_TENSORS = "training.json", "training.safetensors"
 TENSORS_DIGEST = "tensors_sha256"
 INDEX = "checkpoints/index.json"
@@ -92,9 +94,13 @@ def load_checkpoint(path: str) -> Checkpoint:
     """Read a checkpoint folder, or the best checkpoint of a run folder. Raises CheckpointError with the cure."""
     folder = resolve_checkpoint(path)
     card = _read_object(folder.join(CONFIG))
-    if card.get("format_version") != FORMAT_VERSION:
+    if "format_version" not in card:
         raise CheckpointError(
-            f"{folder.uri} has format version {card.get('format_version')}, this rnnlm reads {FORMAT_VERSION}",
+            f"{folder.uri} holds a model of another library", todo="give one of python -m jobs.train or jobs.export"
+        )
+    if card["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder.uri} has format version {card['format_version']}, this rnnlm reads {FORMAT_VERSION}",
             todo="use the rnnlm it was written with",
         )
     missing = sorted({"task", "vocab_size", "tokenizer", "weights_sha256"} - card.keys())
@@ -124,7 +130,7 @@ def _loaded(path: str, mtime_ns: int | None) -> Checkpoint:  # noqa: ARG001 - a 
 
 def read_weights(folder: Location) -> bytes:
     """The content of the weights file, checked against the digest in `config.json`."""
-    return _checked(folder, WEIGHTS, _read_object(folder.join(CONFIG)).get("weights_sha256"))
+    return _checked(_weights_file(folder), _read_object(folder.join(CONFIG)).get("weights_sha256"))
 
 
 def load_weights(model: nn.Module, weights: bytes, folder: Location) -> None:
@@ -150,7 +156,7 @@ def load_training_state(folder: Location) -> TrainingState:
     if not folder.join(TRAINING_JSON).exists():
         raise CheckpointError(f"{folder.uri} holds no training state", todo="start a new run")
     values = _read_object(folder.join(TRAINING_JSON))
-    content = _checked(folder, TRAINING_TENSORS, values.pop(TENSORS_DIGEST, None))
+    content = _checked(folder.join(TRAINING_TENSORS), values.pop(TENSORS_DIGEST, None))
     return TrainingState(values, safetensors.torch.load(content))
 
 
@@ -203,9 +209,10 @@ def _read_task(card: dict[str, Any], folder: Location) -> TaskConfig:
 
 def _check_size(task: TaskConfig, tokenizer: Tokenizer, folder: Location) -> None:
     """Refuse sizes of layers that have nothing to do with the weights, before memory is taken for them."""
-    if not folder.join(WEIGHTS).exists():
+    weights = _weights_file(folder)
+    if not weights.exists():
         return  # said when they are read
-    stored = folder.join(WEIGHTS).info().size
+    stored = weights.info().size
     limit = MOST_BYTES_A_STORED_BYTE * stored + SLACK_BYTES
     try:
         check_fits(lambda: task.build(tokenizer), limit)
@@ -230,14 +237,19 @@ def _load_matching_tokenizer(folder: Location, card: dict[str, Any]) -> Tokenize
     return tokenizer
 
 
-def _checked(folder: Location, name: str, digest: str | None) -> bytes:
+def _weights_file(folder: Location) -> Location:
+    own, hub = folder.join(WEIGHTS), folder.join(HUB_WEIGHTS)
+    return own if own.exists() or not hub.exists() else hub
+
+
+def _checked(file: Location, digest: str | None) -> bytes:
     """A file of a checkpoint, if it is what was saved."""
-    if not folder.join(name).exists():
-        raise CheckpointError(f"the checkpoint {folder.uri} lacks {name}", todo="copy the checkpoint again")
-    content = folder.join(name).read_bytes()
+    if not file.exists():
+        raise CheckpointError(f"the checkpoint lacks {file.uri}", todo="copy the checkpoint again")
+    content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
         raise CheckpointError(
-            f"{folder.join(name).uri} ({len(content)} bytes) is not what was saved: it was changed or cut short",
+            f"{file.uri} ({len(content)} bytes) is not what was saved: it was changed or cut short",
             todo="copy the checkpoint again",
         )
     return content

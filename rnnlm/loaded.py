@@ -13,7 +13,6 @@ work is that of the bulk jobs (`rnnlm.inference.*_work`): same columns, same opt
 used has an `error`.
 """
 
-import weakref
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
@@ -30,8 +29,8 @@ from rnnlm.data.column_types import is_text, plain
 from rnnlm.data.frames import Rows, rows_of
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.decoding.sampling import SamplingConfig
-from rnnlm.errors import ConfigError, DataError, RnnlmError
-from rnnlm.hub import as_checkpoint, is_hub_folder, local_folder
+from rnnlm.errors import ConfigError, DataError
+from rnnlm.hub import local_folder
 from rnnlm.inference.embed_work import EmbedWork, reads_words
 from rnnlm.inference.generate_work import GenerateWork
 from rnnlm.inference.predict.model import Predictor, loaded_predictor
@@ -50,17 +49,7 @@ Work = TypeVar("Work", ScoreWork, GenerateWork, PredictWork, EmbedWork)
 def load(path: str, *, device: Device = "auto") -> "LoadedModel":
     """The model of a run (its best checkpoint), checkpoint, baseline or Hugging Face folder: a path, a URI or
     hf://owner/name. `auto` takes a GPU if there is one. Raises CheckpointError or EnvironmentFailure with the cure."""
-    folder = open_location(local_folder(path))
-    if not is_hub_folder(folder):
-        return LoadedModel(folder.address, path, device)
-    view, remove = as_checkpoint(folder)
-    try:
-        model = LoadedModel(view, path, device)
-    except RnnlmError:
-        remove()
-        raise
-    weakref.finalize(model, remove)
-    return model
+    return LoadedModel(open_location(local_folder(path)).address, path, device)
 
 
 class LoadedModel:

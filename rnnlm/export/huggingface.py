@@ -1,4 +1,4 @@
-"""A checkpoint as a folder for the Hugging Face hub; `rnnlm.load` reads it (`rnnlm.hub`).
+"""A checkpoint as a folder for the Hugging Face hub, which is a checkpoint in turn: every job and `rnnlm.load` read it.
 
 config.json          that of the checkpoint, `model_type` and the identity of the export beside
 model.safetensors    the weights, byte for byte those of the checkpoint
@@ -12,21 +12,21 @@ from typing import Any
 import yaml
 from torch import nn
 
-from rnnlm import hub
-from rnnlm.checkpoint import CONFIG, Checkpoint, read_weights
+from rnnlm.checkpoint import CONFIG, HUB_WEIGHTS, Checkpoint, read_weights
 from rnnlm.config import to_dict
+from rnnlm.hub import HUB_FILES
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.nn.translation_model import TranslationModel
 from rnnlm.storage import Location
 
 README, RUN = "README.md", "run.json"
 PIPELINES: dict[type[nn.Module], str] = {LanguageModel: "text-generation", TranslationModel: "translation"}
-FILES = (*hub.HUB_FILES, README)
+FILES = (*HUB_FILES, README)
 
 
 def export_huggingface(checkpoint: Checkpoint, folder: Location, identity: dict[str, Any]) -> None:
     """Write the folder, `config.json` last."""
-    folder.join(hub.HUB_WEIGHTS).write_bytes(read_weights(checkpoint.location))
+    folder.join(HUB_WEIGHTS).write_bytes(read_weights(checkpoint.location))
     checkpoint.tokenizer.save(folder)
     folder.join(README).write_text(model_card(checkpoint))
     card = checkpoint.location.join(CONFIG).read_json()
