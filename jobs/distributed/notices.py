@@ -45,8 +45,9 @@ class Notices:
         """Whether it was."""
         return self._stopping
 
-    def start(self, place: str) -> int:
-        """The workers begin at a checkpoint; how often they did since they last got on."""
+    def start(self, place: str) -> bool:
+        """The workers begin at a checkpoint; whether they had begun before."""
+        again = self._place is not None
         self._starts = self._starts + 1 if place == self._place else 1
         self._place = place
         if self._starts > MAX_STARTS and self._verdict is None:
@@ -55,7 +56,7 @@ class Notices:
                 f"time: {self._last}",
                 todo="see the logs of the cluster (`ray logs`); is there memory enough? See also loop.save_every_steps",
             )
-        return self._starts
+        return again
 
     def failed(self, error: RnnlmError | str) -> None:
         """What ended the workers. An error of the user's would come again: it is the verdict."""

@@ -103,7 +103,7 @@ def _begin(job: TrainJob, rows: Any, notices: Any) -> None:
     """Say where the workers start."""
     index = open_location(job.output).join(INDEX)
     place = index.read_json()["last"] if index.exists() else "the beginning"
-    if ray.get(notices.start.remote(place)) > 1:
+    if ray.get(notices.start.remote(place)):
         rows.put(f"the workers start again, from {place}")
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.integration.pipeline import part_bytes
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(900)]
 
-STEPS = 2000
+STEPS = 6000  # half a minute: long enough for Ray to notice on the way
 SAVE_EVERY = 25
 SCORER, TRAINER, TRIAL = "ray::ShardWorker.process", "ray::RayTrainWorker", "ray::run_trial"
 AGAIN = "the workers start again, from step-"
@@ -36,6 +37,15 @@ def last_step(output: Path) -> int:
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(f"{resolve_checkpoint(str(output), 'last').address}/weights.safetensors")
+
+
+def lose(cluster, node, title: str) -> None:
+    """A node goes without notice, and all its processes at once."""
+    workers = children(raylet(node), title)
+    cluster.remove_node(node, allow_graceful=False)
+    for worker in workers:
+        with suppress(ProcessLookupError):  # it went with its raylet
+            os.kill(worker, signal.SIGKILL)
 
 
 def assert_same(output: Path, expected: dict[str, torch.Tensor]) -> None:
@@ -84,7 +94,7 @@ def test_a_node_goes_while_rows_are_scored(commands, cluster, scored, tmp_path):
         f"output={output}",
     )  # fmt: skip
     command.wait_until(lambda: nodes_with(cluster, SCORER))
-    cluster.remove_node(nodes_with(cluster, SCORER)[0], allow_graceful=False)
+    lose(cluster, nodes_with(cluster, SCORER)[0], SCORER)
     assert done_shards(output) < len(expected), "it was done before the node went"
     assert command.end() == 0, command.said()
     assert " died at shard " in command.said()
@@ -92,7 +102,7 @@ def test_a_node_goes_while_rows_are_scored(commands, cluster, scored, tmp_path):
 
 
 def test_a_node_goes_while_workers_train(cluster, begun, undisturbed, tmp_path):
-    cluster.remove_node(nodes_with(cluster, TRAINER)[0], allow_graceful=False)
+    lose(cluster, nodes_with(cluster, TRAINER)[0], TRAINER)
     assert begun.end() == 0, begun.said()
     assert AGAIN in begun.said()
     assert_same(tmp_path / "out", undisturbed)
@@ -145,7 +155,7 @@ def test_a_node_goes_in_the_middle_of_a_sweep(commands, cluster, made, tmp_path)
         tmp_path / "log", *sweep, "hydra/launcher=ray", f"hydra.launcher.address={cluster.address}", f"output={output}"
     )
     command.wait_until(lambda: all(last_step(output / f"seed-{seed}") > SAVE_EVERY for seed in seeds))
-    cluster.remove_node(nodes_with(cluster, TRIAL)[0], allow_graceful=False)
+    lose(cluster, nodes_with(cluster, TRIAL)[0], TRIAL)
     assert all(last_step(output / f"seed-{seed}") < STEPS for seed in seeds), "a trial was done before the node went"
     assert command.end() == 0, command.said()
     assert "3 of 3 trials finished" in command.said()

@@ -13,15 +13,15 @@ from rnnlm.errors import EnvironmentFailure, NonFiniteError
 def test_workers_that_get_on_start_again_for_ever():
     notices = Notices()
     for step in range(3 * MAX_STARTS):
-        assert notices.start(f"step-{step}") == 1
-        assert notices.start(f"step-{step}") == 2
+        assert notices.start(f"step-{step}") == (step > 0)
+        assert notices.start(f"step-{step}")
     assert notices.verdict() is None
 
 
 def test_workers_that_never_get_on_are_given_up_with_their_last_error():
     notices = Notices()
     for number in range(MAX_STARTS):
-        assert notices.start("step-5") == number + 1
+        assert notices.start("step-5") == (number > 0)
         assert notices.verdict() is None
         notices.failed(f"ValueError: number {number}")
     notices.start("step-5")
