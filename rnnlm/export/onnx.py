@@ -18,7 +18,6 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -35,7 +34,6 @@ from rnnlm.config import to_dict
 from rnnlm.errors import ConfigError
 from rnnlm.inference.precision import Products
 from rnnlm.inference.score import Scorer
-from rnnlm.nn import products
 from rnnlm.nn.embedding import OneHot
 from rnnlm.nn.language_model import LanguageModel
 from rnnlm.storage import Location
@@ -205,9 +203,9 @@ def _refusal(model: LanguageModel, why: str) -> ConfigError:
 
 @contextlib.contextmanager
 def _tracing() -> Iterator[None]:
-    """The tracer warns that it is old, lacks an operation, and cannot follow the products of `rnnlm.nn.products`."""
+    """The tracer warns that it is old, and lacks an operation."""
     register_custom_op_symbolic("aten::expm1", _expm1, OPSET)
-    with torch.no_grad(), warnings.catch_warnings(), patch.object(products, "HAS_ONEDNN", new=False):
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
