@@ -2,9 +2,11 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.distributed.token import ensure_token
 from rnnlm.errors import EnvironmentFailure
@@ -54,6 +56,12 @@ def connect(address: str | None = None) -> None:
             f"the Ray cluster {wanted or 'of this machine'} does not let this user in: {str(error).splitlines()[0]}",
             todo="set RAY_AUTH_TOKEN_PATH to the file with its token, or RAY_AUTH_MODE=disabled if it has none",
         ) from error
+
+
+def beside_the_driver() -> dict[str, Any]:
+    """Options of an actor that costs nothing and lives as long as the driver: no other node takes it along."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def capacity(needs: Needs) -> int:

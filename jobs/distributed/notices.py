@@ -17,7 +17,6 @@ import ray
 import ray.train
 import ray.train.torch
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rnnlm.errors import EnvironmentFailure, RnnlmError
 
@@ -68,12 +67,6 @@ class Notices:
     def verdict(self) -> RnnlmError | None:
         """Why the workers are not to start again; None if they may."""
         return self._verdict
-
-
-def beside_the_driver() -> dict[str, Any]:
-    """Options of an actor that costs nothing and lives as long as the driver: no other node takes it along."""
-    node = ray.get_runtime_context().get_node_id()
-    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 class Listener:

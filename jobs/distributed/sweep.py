@@ -23,7 +23,7 @@ from pydantic import Field
 from ray.exceptions import GetTimeoutError, RayError
 
 from jobs.app import guarded, on_sigterm, sweep_title
-from jobs.distributed.cluster import Needs, check_feasible, connect
+from jobs.distributed.cluster import Needs, beside_the_driver, check_feasible, connect
 from jobs.progress import progress_to
 from jobs.sweep import ENDED_WELL, SweepFolder, state_of
 from jobs.termination import sigterm_noted
@@ -138,7 +138,7 @@ class _Sweep:
         self, job: str, function: str, options: RayLauncherConfig, folder: SweepFolder, table: TrialTable
     ) -> None:
         self._job, self._function, self._options, self._folder, self._table = job, function, options, folder, table
-        self._board: Any = ray.remote(num_cpus=0)(Board).remote()
+        self._board: Any = ray.remote(**beside_the_driver())(Board).remote()
         self._task: Any = ray.remote(
             num_cpus=options.num_cpus, num_gpus=options.num_gpus, max_retries=options.max_retries
         )(run_trial)

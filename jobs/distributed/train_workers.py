@@ -19,9 +19,9 @@ import ray.train.torch
 import torch
 from ray.util.queue import Empty, Queue
 
-from jobs.distributed.cluster import Needs, check_feasible, connect
+from jobs.distributed.cluster import Needs, beside_the_driver, check_feasible, connect
 from jobs.distributed.meters import Meters
-from jobs.distributed.notices import Listener, ListeningTorchConfig, Notices, beside_the_driver
+from jobs.distributed.notices import Listener, ListeningTorchConfig, Notices
 from jobs.schemas import TrainJob
 from jobs.termination import sigterm_noted
 from rnnlm.checkpoint import INDEX, loaded

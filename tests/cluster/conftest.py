@@ -10,7 +10,7 @@ from ray.cluster_utils import Cluster
 from tests.cluster.commands import Command
 from tests.integration.pipeline import part_bytes, pipeline, run_well
 
-ROWS = 6000
+ROWS = 24_000
 SHARDS = 60
 
 

@@ -109,8 +109,8 @@ def processes_in(namespace: str) -> list[int]:
 
 
 def scorers(namespace: str) -> list[int]:
-    """Workers in a namespace that have a shard in work."""
-    return [pid for parent in processes_in(namespace) for pid in children(parent, "ray::ShardWorker.process")]
+    """Workers in a namespace."""
+    return [pid for parent in processes_in(namespace) for pid in children(parent, "ray::ShardWorker")]
 
 
 def done_shards(output: Path) -> int:
@@ -127,7 +127,7 @@ def test_a_link_is_cut_for_some_seconds_while_rows_are_scored(commands, network,
             tmp_path / "log", "score", *arguments, f"cluster.address={network.addresses[0]}:{PORT}",
             "cluster.workers=2", f"output={output}", prefix=inside(network.namespaces[0]),
         )  # fmt: skip
-        command.wait_until(lambda: scorers(network.namespaces[1]) and scorers(network.namespaces[2]))
+        command.wait_until(lambda: done_shards(output) and all(map(scorers, network.namespaces[1:])))
         network.cut(2)
         before = done_shards(output)
         time.sleep(CUT_SECONDS)
