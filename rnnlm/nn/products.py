@@ -65,7 +65,7 @@ def product_dtype(tensor: Tensor) -> torch.dtype:
 
 def _through_onednn(tensor: Tensor) -> bool:
     usual = HAS_ONEDNN and tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.numel() > 0
-    return usual and not torch.jit.is_tracing()  # the tracer knows no operation of oneDNN
+    return usual and not torch._C._is_tracing()  # the tracer knows no operation of oneDNN
 
 
 class _Linear(torch.autograd.Function):
