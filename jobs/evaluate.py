@@ -42,8 +42,9 @@ from rnnlm.evaluation.metric_names import USUAL
 from rnnlm.evaluation.perplexity import evaluate_scored
 from rnnlm.evaluation.plots import check_installed
 from rnnlm.evaluation.report import ReportInputs, Sample, write_report
-from rnnlm.evaluation.scored import ScoredColumns, open_scored
+from rnnlm.evaluation.scored import ScoredColumns, has_words, open_scored
 from rnnlm.evaluation.stream import StreamResult, evaluate_stream
+from rnnlm.evaluation.surprisal import measure_surprisal
 from rnnlm.storage import open_location
 from rnnlm.training.metrics import METRICS, read_metrics
 
@@ -111,11 +112,13 @@ def _scored(job: EvaluateJob) -> dict[str, Any]:
     if job.scored is None:
         return {}
     columns = ScoredColumns(text=job.text_column, group=job.group_by, id=job.id_column)
-    files, _ = open_scored(job.scored, columns)
+    files, needs = open_scored(job.scored, columns)
+    with_words = job.text_column is not None and has_words(files[0])
     report = open_location(job.scored).join("_run/report.json")
     return {
         "evaluation": evaluate_scored(job.scored, columns),
         "baselines": measure_baselines(files, job.text_column) if job.text_column else None,
+        "surprisal": measure_surprisal(files, needs, columns) if with_words else None,
         "scoring": report.read_json() if report.exists() else None,
     }
 

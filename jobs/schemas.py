@@ -229,6 +229,18 @@ class TrainNgramJob(NGramConfig):
 
 
 @config
+class ImportNgramJob:
+    """python -m jobs.import_ngram: take an n-gram model that was estimated elsewhere."""
+
+    arpa: str
+    "ARPA file of KenLM's lmplz, SRILM or another tool, plain, .gz, .xz or .zst; its words are the tokenizer's pieces."
+    tokenizer_path: str
+    "Folder of the tokenizer whose pieces the words are."
+    output: str
+    "Folder for the model, its tokenizer and its card; give it wherever `ngram` is asked for."
+
+
+@config
 class TrainBaselineJob:
     """python -m jobs.train_baseline: fit a classical tagger or classifier to a labelled table."""
 
@@ -269,11 +281,11 @@ class ExportJob:
     """python -m jobs.export: write a model in a format of others."""
 
     checkpoint: str
-    "Run folder (its best checkpoint is taken) or checkpoint folder."
+    "Run folder (its best checkpoint is taken) or checkpoint folder; for arpa, that of an n-gram model."
     output: str
     "Folder of the export."
-    format: Literal["huggingface", "onnx"] = "huggingface"
-    "A folder for the hub, or ONNX graphs of a step and of a scorer (language models; extra `onnx`)."
+    format: Literal["huggingface", "onnx", "arpa"] = "huggingface"
+    "A folder for the hub; ONNX graphs of a step and of a scorer (language models; extra `onnx`); or model.arpa."
 
 
 @config
@@ -303,11 +315,13 @@ class ScoreJob(BulkJob):
     ensemble: list[str] = Field(default_factory=list)
     "Further checkpoints that vote: the mean of their probabilities."
     ngram: str | None = None
-    "Output of jobs.train_ngram whose probabilities are mixed in."
+    "Output of jobs.train_ngram or jobs.import_ngram whose probabilities are mixed in."
     ngram_weight: float = Field(default=0.1, ge=0.0, le=1.0)
     "Share of the n-gram model in the mixture."
     token_logprobs: bool = False
     "Also write the log-probability of each token."
+    words: bool = False
+    "Also write where each white-space separated word is and its log-probability, and that of the end of sequence."
     precision: Precision | Literal["auto"] = "float32"
     "Of products; int8 is two to four times as fast on CPUs. auto tries on some rows and keeps perplexity within 0.1 %."
     threads: int = Field(default=1, ge=1)
@@ -579,7 +593,7 @@ class EvaluateJob:
     fit_on: str | None = None
     "Held-out token table on which flatness and weight of the cache, and ngram_weight, are chosen; null: as given."
     ngram: str | None = None
-    "Output of jobs.train_ngram whose probabilities are mixed in."
+    "Output of jobs.train_ngram or jobs.import_ngram whose probabilities are mixed in."
     ngram_weight: float = Field(default=0.1, ge=0.0, le=1.0)
     "Share of the n-gram model in the mixture."
     token_logprobs: str | None = None
@@ -639,6 +653,26 @@ class EvaluateJob:
         taken += ["cache, adaptation, ensemble, ngram or token_logprobs"] if self.strengthened else []
         if taken:
             raise ValueError(f"predictions have a report of their own; leave out {', '.join(taken)}")
+
+
+@config
+class CompareJob:
+    """python -m jobs.compare: runs of one kind side by side, with tests of whether they differ."""
+
+    runs: list[str] = Field(min_length=2)
+    "Output folders of jobs.train, of jobs.score for the same rows, or of jobs.evaluate; all of one kind."
+    output: str
+    "Folder for report.html, report.md and report.json."
+    names: list[str] | None = None
+    "What to call the runs; null takes of their paths what tells them apart."
+    baseline_run: str | None = None
+    "Name of the run that scored ones are tested against; null takes the first."
+    id_column: str | None = None
+    "Column that must be equal in all outputs of jobs.score, beside the scored text; it names rows on the page."
+    draws: int = Field(default=10_000, ge=100)
+    "Draws of the bootstrap, and of the permutation test; its p-value is no smaller than one in so many."
+    title: str = "Runs side by side"
+    "Heading of the page."
 
 
 @config

@@ -1,5 +1,7 @@
 """Add the log-probability of each text to a corpus: `logprob`, `num_tokens`, `bits_per_byte`, `error`.
 
+With words=true also `words`, the log-probability of each word (its surprisal is the negative), and `end_logprob`.
+
 python -m jobs.score checkpoint=outputs/model corpus=parquet corpus.path=documents.parquet output=outputs/scored
 python -m jobs.score checkpoint=outputs/translator corpus=parquet corpus.path=pairs.parquet corpus.text_column=de \
     target_column=en output=outputs/scored
@@ -29,6 +31,7 @@ def score(job: ScoreJob) -> None:
         ngram=open_location(job.ngram).address if job.ngram else None,
         ngram_weight=job.ngram_weight,
         token_logprobs=job.token_logprobs,
+        words=job.words,
         threads=job.threads,
         products=products or Products().settled(job.threads),
     )

@@ -11,13 +11,14 @@ from jobs.progress import ProgressLine, progress_line
 from jobs.schemas import EvaluateJob
 from rnnlm.checkpoint import load_checkpoint
 from rnnlm.data.tokens import TokenTable, read_token_table
+from rnnlm.evaluation.beside_ngram import Curve, beside_ngram, measure_curve
 from rnnlm.evaluation.stream import Strengthened, stream_totals
 from rnnlm.inference.ensemble import check_same_tokenizer, ensemble
 from rnnlm.inference.stream.adaptation import DynamicEvaluationConfig
 from rnnlm.inference.stream.cache import ContinuousCacheConfig
 from rnnlm.inference.stream.fit import fit_cache
 from rnnlm.inference.stream.scorer import Logprobs, StreamScorer
-from rnnlm.ngram import fit_weight, interpolate, load_ngram
+from rnnlm.ngram import load_ngram
 from rnnlm.ngram.store import StoredNGram
 from rnnlm.storage import open_location
 
@@ -32,8 +33,10 @@ def strengthen(job: EvaluateJob) -> Strengthened:
     statistics = read_token_table(job.statistics, tokenizer) if job.statistics else None
     ngram = load_ngram(job.ngram) if job.ngram else None
     check_same_tokenizer(checkpoints, ngram)
+    held_out, beside = None, None
     if job.fit_on:
-        job = fitted(job, StreamScorer(checkpoints[0]), read_token_table(job.fit_on, tokenizer), ngram)
+        fit_on = read_token_table(job.fit_on, tokenizer)
+        job, held_out = fitted(job, StreamScorer(checkpoints[0]), fit_on, ngram)
     each, total = [], len(checkpoints) * table.num_targets
     with progress_line("evaluate", total) as line:
         for number, checkpoint in enumerate(checkpoints):
@@ -41,14 +44,17 @@ def strengthen(job: EvaluateJob) -> Strengthened:
             each.append(scorer.logprobs(table, shown(line, number * table.num_targets, total)))
     found = ensemble(each)
     if ngram is not None:
-        found = interpolate(found, ngram.model.table_logprobs(table), job.ngram_weight)
+        beside, found = beside_ngram(found, ngram.model, table, job.ngram_weight, held_out)
     if job.token_logprobs:
         write_logprobs(job.token_logprobs, table, found)
-    return Strengthened(means_of(job), stream_totals(table, tokenizer, -float(found.sum()), table.num_targets))
+    return Strengthened(means_of(job), stream_totals(table, tokenizer, -float(found.sum()), table.num_targets), beside)
 
 
-def fitted(job: EvaluateJob, scorer: StreamScorer, table: TokenTable, ngram: StoredNGram | None) -> EvaluateJob:
-    """The job with the values that make `table` most probable under the first model, as it was trained."""
+def fitted(
+    job: EvaluateJob, scorer: StreamScorer, table: TokenTable, ngram: StoredNGram | None
+) -> tuple[EvaluateJob, Curve | None]:
+    """The job with the values that make `table` most probable under the first model, as it was trained; and what the
+    n-grams' weight makes of it."""
     with progress_line("evaluate: fit", table.num_targets) as line:
         show = shown(line, 0, table.num_targets)
         if isinstance(job.cache, ContinuousCacheConfig):
@@ -56,9 +62,10 @@ def fitted(job: EvaluateJob, scorer: StreamScorer, table: TokenTable, ngram: Sto
             job, logprobs = dataclasses.replace(job, cache=found.config), found.mixed
         else:
             logprobs = scorer.logprobs(table, show)
-    if ngram is not None:
-        job = dataclasses.replace(job, ngram_weight=fit_weight(logprobs, ngram.model.table_logprobs(table)))
-    return job
+    if ngram is None:
+        return job, None
+    curve = measure_curve(logprobs, ngram.model.table_logprobs(table))
+    return dataclasses.replace(job, ngram_weight=curve.best_weight), curve
 
 
 def shown(line: ProgressLine, before: int, total: int) -> Callable[[int], None]:

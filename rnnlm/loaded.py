@@ -93,7 +93,8 @@ class LoadedModel:
         return f"<{type(self.model).__name__} of {self._name}: {', '.join(self.abilities)}>"
 
     def score(self, rows: Any, **options: Any) -> Any:
-        """log P of each text, or of each target given its source (`target_column`). Options: fields of `ScoreWork`."""
+        """log P of each text, or of each target given its source (`target_column`); with `words=True` also of each
+        word. Options: fields of `ScoreWork`."""
         self._check("score")
         given = rows_of(rows, options.get("text_column", TEXT), WORDS)
         return self._run(self._work(ScoreWork, options), given)

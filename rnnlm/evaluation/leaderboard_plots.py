@@ -2,14 +2,29 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from rnnlm.evaluation.plots import COLOURS, INK, MUTED, NARROW, PALE, Drawing, draw, legend_label, thousands
+from rnnlm.evaluation.plots import (
+    COLOURS,
+    INK,
+    MUTED,
+    NARROW,
+    PALE,
+    Drawing,
+    draw,
+    legend_label,
+    log_axis,
+    thin,
+    thousands,
+)
 
 MAX_AXES = 7  # parameters drawn; more cannot be told apart
 NARROW_AXES = 4
 LOG_RATIO = 50.0  # numbers that span more are drawn on a logarithmic axis
 MAX_WORD = 12  # characters of a tick
+SHORT_LABEL = 24  # characters, of which three fit side by side
+_CURVES = {"valid": "Validation", "train": "Training"}
+_CLOCKS = {"tokens": "targets seen", "wall_seconds": "seconds on the clock"}
 
 
 def number(text: str) -> float | None:
@@ -60,35 +75,50 @@ def plot_coordinates(
     return draw("Parameters and figure of each trial", 3.4, paint)
 
 
-def plot_curves(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> Drawing | None:
-    """Validation loss against targets seen, a curve a trial by its label; the best, which come first, in colour."""
-    curves = {name: [row for row in rows if row["kind"] == "valid"] for name, rows in metrics.items()}
-    curves = {name: rows for name, rows in curves.items() if rows}
+def plot_curves(
+    metrics: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    kind: Literal["valid", "train"] = "valid",
+    clock: Literal["tokens", "wall_seconds"] = "tokens",
+    of: str = "trials",
+) -> Drawing | None:
+    """Validation or training loss against targets or seconds, a curve a trial by its label; the first in colour."""
+    curves = {name: [dict(row) for row in rows if row["kind"] == kind] for name, rows in metrics.items()}
+    curves = {name: thin(rows) if kind == "train" else rows for name, rows in curves.items() if rows}
     if not curves:
         return None
     losses = sorted(row["nll"] for rows in curves.values() for row in rows)
+    ends = [rows[-1][clock] for rows in curves.values()]
+    lowest = [min(row["nll"] for row in rows) for rows in curves.values()]
+    what, across = _CURVES[kind], _CLOCKS[clock]
 
     def paint(axes: Any) -> None:
         narrow = axes.figure.get_figwidth() == NARROW
         coloured = COLOURS[: 4 if narrow else 6]
         for place, (name, rows) in reversed(list(enumerate(curves.items()))):
             axes.plot(
-                [row["tokens"] for row in rows],
+                [row[clock] for row in rows],
                 [row["nll"] for row in rows],
                 color=coloured[place] if place < len(coloured) else PALE,
                 lw=1.5 if place < len(coloured) else 1.0,
-                marker="o",
+                marker="o" if kind == "valid" else "",
                 ms=3,
                 label=legend_label(_short(name, 34 if narrow else 60)) if place < len(coloured) else None,
             )
-        axes.set_ylim(losses[0] - 0.1, losses[math.floor(0.97 * (len(losses) - 1))] + 0.2)
-        axes.set_xlabel("targets seen")
-        axes.set_ylabel("validation, nats a target")
+        top = max(losses[math.floor(0.97 * (len(losses) - 1))], *lowest[: len(coloured)])
+        axes.set_ylim(losses[0] - 0.1, top + 0.2)
+        axes.set_xlabel(across)
+        axes.set_ylabel(f"{what.lower()}, nats a target")
         axes.xaxis.set_major_formatter(thousands)
+        if max(ends) > LOG_RATIO * min(ends):
+            log_axis(axes, min(row[clock] for rows in curves.values() for row in rows if row[clock] > 0), max(ends))
         handles, labels = axes.get_legend_handles_labels()  # drawn worst first; told best first
-        axes.figure.legend(handles[::-1], labels[::-1], loc="outside upper left", fontsize=8, handlelength=1.4)
+        columns = 3 if not narrow and max(map(len, labels)) <= SHORT_LABEL else 1
+        axes.figure.legend(
+            handles[::-1], labels[::-1], loc="outside upper left", ncols=columns, fontsize=8, handlelength=1.4
+        )
 
-    return draw("Validation loss of the trials", 3.6, paint)
+    return draw(f"{what} loss of the {of} over {across}", 3.6, paint)
 
 
 def _write_ticks(axes: Any, ticks: Sequence[Sequence[tuple[float, str]]]) -> None:

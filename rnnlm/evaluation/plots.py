@@ -195,6 +195,15 @@ def legend_label(text: str) -> str:
     return f"\N{NO-BREAK SPACE}{shown}" if shown.startswith("_") else shown
 
 
+def log_axis(axes: Any, low: float, high: float) -> None:
+    """Make the x axis logarithmic, from `low` > 0 to `high`, with a tick a power of ten and none between."""
+    axes.set_xscale("log")
+    axes.set_xticks([10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)])
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter(thousands)
+    axes.set_xlim(low / 1.3, high * 1.3)
+
+
 def thousands(value: float, position: object) -> str:  # noqa: ARG001 - matplotlib's signature
     """A tick's label: 2 k, 3 M."""
     if value >= 1e6:

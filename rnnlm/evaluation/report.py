@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from rnnlm.config import TARGET, flatten
-from rnnlm.evaluation import plots
+from rnnlm.evaluation import beside_ngram_report, plots
 from rnnlm.evaluation.baselines import Baselines
+from rnnlm.evaluation.beside_ngram import BesideNGram
 from rnnlm.evaluation.judged import Judged
 from rnnlm.evaluation.judged_report import judged_data, judged_markdown, judged_plots, judged_texts
 from rnnlm.evaluation.page import figure, render_page, table_cell
 from rnnlm.evaluation.perplexity import Evaluation, Totals
 from rnnlm.evaluation.stream import StreamResult
+from rnnlm.evaluation.surprisal import Surprisal
+from rnnlm.evaluation.surprisal_report import LEGEND, level, surprisal_markdown, surprisal_sentence
 from rnnlm.storage import Location
 
 MAX_TABLE_GROUPS = 40  # of the page; report.json has them all
@@ -38,6 +41,7 @@ class ReportInputs:
     title: str
     evaluation: Evaluation | None = None
     baselines: Baselines | None = None
+    surprisal: Surprisal | None = None
     stream: StreamResult | None = None
     judged: Judged | None = None
     metrics: list[dict[str, Any]] = field(default_factory=list)  # rows of a run's metrics.jsonl
@@ -71,6 +75,7 @@ def _content(inputs: ReportInputs) -> dict[str, Any]:
         "training": _training(inputs.metrics),
         "most_surprising": [asdict(row) for row in evaluation.most_surprising] if evaluation else [],
         "least_surprising": [asdict(row) for row in evaluation.least_surprising] if evaluation else [],
+        "surprisal": asdict(inputs.surprisal) if inputs.surprisal else None,
         "samples": [asdict(sample) for sample in inputs.samples],
         "scoring": dict(inputs.scoring) if inputs.scoring else None,
         "corpus": flatten((inputs.scoring or {}).get("corpus") or {}),
@@ -111,6 +116,7 @@ def _not_given(inputs: ReportInputs) -> list[str]:
     present = {
         "scored data": inputs.evaluation is not None or inputs.judged is not None,
         "the texts of the scored data": texts,
+        "log-probabilities of words": inputs.surprisal is not None or inputs.evaluation is None or not texts,
         "baselines": inputs.baselines is not None or inputs.evaluation is None or not texts,
         "a training run": bool(inputs.metrics),
         "the record of the scoring job": bool(inputs.scoring) or inputs.evaluation is None,
@@ -129,11 +135,15 @@ def _html(inputs: ReportInputs, content: dict[str, Any]) -> str:
         judged_plots=judged_plots(inputs.judged) if inputs.judged else None,
         judged_text=judged_texts(inputs.judged) if inputs.judged else None,
         undrawn=_undrawn(inputs.evaluation),
+        beside=beside_ngram_report.say(beside) if (beside := _beside(inputs)) else None,
         groups=sorted(groups[:MAX_TABLE_GROUPS]),
         more_groups=max(0, len(groups) - MAX_TABLE_GROUPS),
         max_samples=MAX_SAMPLES,
+        legend=LEGEND,
+        level=level,
         sentences={
             "rows": _rows_sentence(inputs.evaluation.total) if inputs.evaluation else "",
+            "surprisal": surprisal_sentence(inputs.surprisal) if inputs.surprisal else "",
             "comparable": _comparable_sentence(inputs.stream.totals) if inputs.stream else "",
             "training": _training_sentence(content["training"]),
             "scoring": _scoring_sentence(inputs.scoring or {}),
@@ -148,8 +158,14 @@ def _drawn(inputs: ReportInputs) -> dict[str, plots.Drawing | None]:
         "baselines": plots.plot_baselines(bits, inputs.baselines) if bits is not None and inputs.baselines else None,
         "learning": plots.plot_learning(inputs.metrics) if kinds & {"train", "valid"} else None,
         "speed": plots.plot_speed(inputs.metrics) if "train" in kinds else None,
+        "mixture": beside_ngram_report.plot_curve(beside) if (beside := _beside(inputs)) else None,
         "distribution": plots.plot_distribution(evaluation) if evaluation and evaluation.histograms else None,
     }
+
+
+def _beside(inputs: ReportInputs) -> BesideNGram | None:
+    found = inputs.stream.strengthened if inputs.stream else None
+    return found.beside_ngram if found else None
 
 
 def _undrawn(evaluation: Evaluation | None) -> list[str]:
@@ -215,6 +231,8 @@ def _markdown(inputs: ReportInputs, content: dict[str, Any]) -> str:
         paragraphs += judged_markdown(inputs.judged)
     if inputs.evaluation:
         paragraphs += [_markdown_table(content), _rows_sentence(inputs.evaluation.total)]
+    if inputs.surprisal:
+        paragraphs += surprisal_markdown(inputs.surprisal)
     if inputs.baselines:
         base = inputs.baselines
         figures = f"order 0 {base.order0:.3f}, gzip -9 {base.gzip:.3f}, xz {base.xz:.3f}"
@@ -225,6 +243,8 @@ def _markdown(inputs: ReportInputs, content: dict[str, Any]) -> str:
         paragraphs.append(f"Stream perplexity of {stream.table}: {stream.perplexity:.2f} ({figures}).")
         if stream.strengthened:
             paragraphs.append(f"{stream.strengthened.sentence()}.")
+        if beside := _beside(inputs):
+            paragraphs += beside_ngram_report.markdown(beside)
         paragraphs.append(_comparable_sentence(stream.totals))
     if content["training"]:
         paragraphs.append(f"Training: {_training_sentence(content['training'])}")

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rnnlm.data.column_types import is_text, plain
+from rnnlm.data.column_types import is_list, is_text, plain
 from rnnlm.data.files import expand_paths
 from rnnlm.errors import DataError, Place
 from rnnlm.storage import open_location
 
 BATCH_ROWS = 8192
 ERROR = "error"  # optional: the text of what went wrong in a row
+WORDS = "words"  # optional: places of words and their log-probabilities, as jobs.score words=true adds them
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,19 @@ class Need:
 def text_need(todo: str) -> Need:
     """A column of text, in any of Arrow's layouts."""
     return Need("text", _is_text, todo)
+
+
+def words_need() -> Need:
+    """A column of scored words."""
+    todo = "give files that were all scored with words=true, or all without"
+    return Need("a list of start_char, end_char, logprob", _is_scored_words, todo)
+
+
+def has_words(file: str) -> bool:
+    """Whether a file has a column of scored words; one of that name that holds something else is none."""
+    with open_location(file).open_input() as stream:
+        schema = pq.read_schema(stream)
+    return WORDS in schema.names and _is_scored_words(schema.field(WORDS).type)
 
 
 def open_scored(path: str, columns: ScoredColumns) -> tuple[list[str], dict[str, Need]]:
@@ -92,6 +106,12 @@ def _check(schema: pa.Schema, file: str, needs: Mapping[str, Need]) -> None:
 
 def _is_text(found: pa.DataType) -> bool:
     return is_text(plain(found))
+
+
+def _is_scored_words(found: pa.DataType) -> bool:
+    if not is_list(found) or not pa.types.is_struct(found.value_type):
+        return False
+    return {"start_char", "end_char", "logprob"} <= {field.name for field in found.value_type}
 
 
 def _some(names: list[str]) -> str:

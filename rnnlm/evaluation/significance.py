@@ -6,6 +6,8 @@ are tested by sacrebleu, which has the seed in its signature; the others here, b
 is of the hypothesis that the outputs are equally good: the share of draws whose difference lies as far from the mean
 difference as the true one lies from zero. It counts draws on both sides; sacrebleu's counts one, and is about half as
 large. Equal texts have p = 1, which sacrebleu would call significant.
+
+Sums over rows are also tested by permutation; p-values of several tests are adjusted by `holm`.
 """
 
 from collections.abc import Sequence
@@ -121,13 +123,8 @@ def _compare_fractions(
 ) -> list[Comparison]:
     """All metrics over the same draws."""
     fractions = [[one.fraction(metric) for one in counts] for metric in metrics]
-    rows = len(counts[0].matched)
     table = np.stack([part for metric in fractions for fraction in metric for part in fraction])
-    random = np.random.default_rng(derive_seed(SEED, "bootstrap"))
-    sums = np.empty((draws, len(table)))
-    for draw in range(draws):  # how often each row was drawn, so that no draw copies the table
-        sums[draw] = table @ np.bincount(random.integers(0, rows, rows), minlength=rows)
-    drawn = sums.reshape(draws, len(metrics), 2, 2)
+    drawn = draw_sums(table, draws).reshape(draws, len(metrics), 2, 2)
     found = []
     for number, metric in enumerate(metrics):
         values = _shares(drawn[:, number, :, 0], drawn[:, number, :, 1])
@@ -156,3 +153,44 @@ def p_value(differences: Counts, true_difference: float) -> float:
     """Of draws of a difference, two-sided. Equal outputs are as far from one another as any draw: 1."""
     as_far = np.abs(differences - differences.mean()) >= abs(true_difference) - 1e-12
     return float(as_far.sum() + 1) / (len(differences) + 1)
+
+
+def draw_sums(table: Counts, draws: int) -> Counts:
+    """(draws, k): the sums of `table` (k, rows) over rows drawn with replacement, as many as there are."""
+    rows = table.shape[1]
+    random = np.random.default_rng(derive_seed(SEED, "bootstrap"))
+    sums = np.empty((draws, len(table)))
+    for draw in range(draws):  # how often each row was drawn, so that no draw copies the table
+        sums[draw] = table @ np.bincount(random.integers(0, rows, rows), minlength=rows)
+    return sums
+
+
+def permutation_p_values(differences: Counts, draws: int) -> Counts:
+    """(k,): for `differences` (k, rows) of paired rows, the p-value of their sum, two-sided.
+
+    Approximate randomization (Noreen 1989; Yeh, "More accurate tests for the statistical significance of result
+    differences", 2000): if two systems are equally good, which of them gave which value of a row is chance, so each
+    difference may as well have the other sign. p = (1 + draws of signs whose sum is as far from 0) / (1 + draws).
+    """
+    random = np.random.default_rng(derive_seed(SEED, "permutation"))
+    slack = 1e-12 * np.abs(differences).sum(axis=1)  # sums of the same numbers in another order are the same
+    true = np.abs(differences.sum(axis=1)) - slack
+    as_far = np.zeros(len(differences))
+    for _ in range(draws):
+        signs = random.integers(0, 2, differences.shape[1], dtype=np.int8) * 2.0 - 1.0
+        as_far += np.abs(differences @ signs) >= true
+    p_values: Counts = (as_far + 1.0) / (draws + 1)
+    return p_values
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values, in the order given: the chance of any false finding among all is held at their level.
+
+    The i-th smallest of m is max over j <= i of min(1, (m - j + 1) p_j) (Holm, "A simple sequentially rejective
+    multiple test procedure", 1979).
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted

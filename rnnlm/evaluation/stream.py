@@ -14,6 +14,7 @@ from typing import Any
 from rnnlm.checkpoint import Checkpoint
 from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokens import TokenTable, read_token_table
+from rnnlm.evaluation.beside_ngram import BesideNGram
 from rnnlm.evaluation.perplexity import Totals
 
 
@@ -61,6 +62,7 @@ class Strengthened:
 
     means: list[str]
     totals: Totals
+    beside_ngram: BesideNGram | None = None
 
     def figures(self) -> dict[str, Any]:
         """As plain data."""
@@ -72,6 +74,7 @@ class Strengthened:
             "word_perplexity": totals.word_perplexity,
             "bits_per_byte": totals.bits_per_byte,
             "bits_per_char": totals.bits_per_char,
+            "beside_ngram": self.beside_ngram.figures() if self.beside_ngram else None,
         }
 
     def sentence(self) -> str:

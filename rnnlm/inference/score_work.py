@@ -1,4 +1,5 @@
-"""Scoring as bulk work: a corpus plus `logprob`, `num_tokens`, `bits_per_byte`, if asked `token_logprobs`, `error`.
+"""Scoring as bulk work: a corpus plus `logprob`, `num_tokens`, `bits_per_byte`, `error`, and if asked `token_logprobs`,
+`words` and `end_logprob`, the log-probabilities of tokens, of words (`rnnlm.inference.surprisal`) and of the end.
 
 A language model scores a text, an encoder-decoder a target given its source; figures a byte are about what is scored.
 """
@@ -25,6 +26,7 @@ from rnnlm.inference.packed import Report, ignore
 from rnnlm.inference.precision import Products, choose
 from rnnlm.inference.score import Scorer, Scores
 from rnnlm.inference.stream.cache import CacheConfig, NoCacheConfig
+from rnnlm.inference.surprisal import WORDS, words_column
 from rnnlm.inference.tokenize_work import EMPTY_SOURCE
 from rnnlm.inference.translate import Translator
 from rnnlm.memory import give_back_freed_memory
@@ -48,6 +50,8 @@ class ScoreWork(WorkConfig):
     "Column of the targets that an encoder-decoder scores; null for a language model."
     token_logprobs: bool = False
     "Also write the log-probability of each token, end of sequence included."
+    words: bool = False
+    "Also write where each white-space separated word is and its log-probability, and that of the end of sequence."
     cache: CacheConfig = Field(default_factory=NoCacheConfig)
     "Whether words that were seen a short while ago in the same text are likely again."
     ensemble: list[str] = Field(default_factory=list)
@@ -67,11 +71,13 @@ class ScoreWork(WorkConfig):
 
     def new_fields(self) -> list[pa.Field]:
         tokens = [pa.field("token_logprobs", pa.list_(pa.float32()))] if self.token_logprobs else []
+        words = [pa.field("words", WORDS), pa.field("end_logprob", pa.float64())] if self.words else []
         return [
             pa.field("logprob", pa.float64()),
             pa.field("num_tokens", pa.int32()),
             pa.field("bits_per_byte", pa.float64()),
             *tokens,
+            *words,
             pa.field(ERROR, pa.string()),
         ]
 
@@ -80,16 +86,17 @@ class ScoreWork(WorkConfig):
         return CostModel(seconds_per_row=per_token, seconds_per_byte=per_token / BYTES_PER_TOKEN)
 
     def identity(self) -> dict[str, Any]:
-        strength = {
+        asked = {
             "cache": to_dict(self.cache),
             "ensemble": [loaded(path).fingerprint for path in self.ensemble],
             "ngram": [load_ngram(self.ngram).fingerprint, self.ngram_weight] if self.ngram else None,
+            "words": self.words,
         }
         plain = to_dict(ScoreWork(checkpoint=self.checkpoint))
         return {
             "model": loaded(self.checkpoint).fingerprint,
             # Only what is asked for: a plain run is the same as before there was anything to ask for.
-            **{name: value for name, value in strength.items() if value != plain[name]},
+            **{name: value for name, value in asked.items() if value != plain[name]},
             "text_column": self.text_column,
             **({} if self.target_column is None else {"target_column": self.target_column}),
             "token_logprobs": self.token_logprobs,
@@ -200,7 +207,8 @@ class ScoreProcessor(Processor):
 
     def process(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> Processed:  # noqa: ARG002 - a score has no randomness
         given = self._work.rows_of(table)
-        scores = given.scores(self._scorer, keep_tokens=self._work.token_logprobs, report=self.report)
+        keep_tokens = self._work.token_logprobs or self._work.words
+        scores = given.scores(self._scorer, keep_tokens=keep_tokens, report=self.report)
         present = np.array([error is None for error in given.errors], dtype=bool)
         logprob = np.full(len(table), np.nan)
         logprob[present] = scores.logprob
@@ -221,8 +229,21 @@ class ScoreProcessor(Processor):
             tokens = iter(scores.token_logprobs)
             every = [next(tokens) if is_there else None for is_there in present]
             kept = [values if is_good else None for values, is_good in zip(every, good, strict=True)]
-            columns["token_logprobs"] = pa.array(kept, pa.list_(pa.float32()))
+            columns |= self._token_columns(given.texts, kept)
         return Processed(columns, int(num_tokens[good].sum()))
+
+    def _token_columns(
+        self, texts: Sequence[str | None], token_logprobs: Sequence[npt.NDArray[np.float32] | None]
+    ) -> dict[str, pa.Array]:
+        """What is asked of the tokens of each row; None for a row without a score."""
+        columns = {}
+        if self._work.token_logprobs:
+            columns["token_logprobs"] = pa.array(token_logprobs, pa.list_(pa.float32()))
+        if self._work.words:
+            columns["words"] = words_column(texts, token_logprobs, self._scorer.tokenizer)
+            ends = [None if values is None else float(values[-1]) for values in token_logprobs]
+            columns["end_logprob"] = pa.array(ends, pa.float64())
+        return columns
 
 
 def seconds_per_token(checkpoint: Checkpoint) -> float:

@@ -44,12 +44,13 @@ class Order:
     keys: Numbers
     counts: Numbers
 
-    def find(self, keys: Numbers) -> Numbers:
-        """The id of each key, -1 for what was never seen."""
-        if not len(self.keys):
-            return np.full(len(keys), -1)
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, place, -1)
+
+def find(among: Numbers, keys: Numbers) -> Numbers:
+    """The place of each key among sorted ones, -1 for what is not there."""
+    if not len(among):
+        return np.full(len(keys), -1)
+    place = np.minimum(np.searchsorted(among, keys), len(among) - 1)
+    return np.where(among[place] == keys, place, -1)
 
 
 def frame(table: TokenTable, *, bos: int, eos: int) -> Framed:

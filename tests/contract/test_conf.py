@@ -132,6 +132,8 @@ def filled(data, schema):
         data.update(vectors="a/path", output="a/path")
     if schema is jobs.schemas.DiagnoseJob:  # the same
         data["checkpoint"] = "a/path"
+    if schema is jobs.schemas.CompareJob:  # a list
+        data["runs"] = ["a/path", "another"]
     return data
 
 

@@ -32,10 +32,12 @@ class TokenizerConfig:
 class Tokenizer(ABC):
     """Token ids are 0 to `vocab_size` - 1. `bos_id` starts a sequence and is never predicted, `eos_id` ends it.
 
-    `unk_id` stands for what the vocabulary lacks, and is -1 where nothing is unknown.
+    `unk_id` stands for what the vocabulary lacks, and is -1 where nothing is unknown. `blanks_lead` says to which word
+    white space belongs that is a token of its own: to the one behind it, or to the one before, which it ends.
     """
 
     kind: str
+    blanks_lead = False
     vocab_size: int
     bos_id: int
     eos_id: int
@@ -49,6 +51,11 @@ class Tokenizer(ABC):
         """The same of a column without nulls, joined as `dtype`, which must hold every id. Of its own for tokenizers
         that can take the column's bytes as they lie."""
         return joined(self.encode(column.to_pylist()), dtype)
+
+    @abstractmethod
+    def starts(self, texts: Sequence[str]) -> list[Ids]:
+        """Where in its text each token of `encode` begins, in characters (code points). Bytes begin where that
+        does which they spell."""
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:

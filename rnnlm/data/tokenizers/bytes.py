@@ -49,6 +49,10 @@ class BytesTokenizer(Tokenizer):
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         return [np.frombuffer(_utf8(text), dtype=np.uint8).astype(np.int32) for text in texts]
 
+    def starts(self, texts: Sequence[str]) -> list[Ids]:
+        # A character begins at each byte that does not continue one (0b10xxxxxx).
+        return [np.cumsum(ids & 0xC0 != 0x80, dtype=np.int32) - 1 for ids in self.encode(texts)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids; bytes that are no UTF-8, as a model may generate, become U+FFFD."""
         return bytes(token for token in ids if token != self.eos_id).decode(errors="replace")

@@ -61,6 +61,9 @@ class CharsTokenizer(Tokenizer):
         known = self._sorted[place] == points
         return np.where(known, self._order[place] + 2, self.unk_id).astype(np.int32)
 
+    def starts(self, texts: Sequence[str]) -> list[Ids]:
+        return [np.arange(len(text), dtype=np.int32) for text in texts]
+
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(self._pieces[token] for token in ids if token != self.eos_id)
 

@@ -178,6 +178,9 @@ class LabelTokenizer(Tokenizer):
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         return [self.word_ids(split_words(text)) for text in texts]
 
+    def starts(self, texts: Sequence[str]) -> list[Ids]:
+        return [np.array(split_words(text).starts, dtype=np.int32) for text in texts]
+
     def decode(self, ids: Sequence[int]) -> str:
         return " ".join(self.words[word] for word in ids)
 

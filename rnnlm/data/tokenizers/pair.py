@@ -18,6 +18,7 @@ class PairTokenizer(Tokenizer):
         self.source, self.target = source, target
         self.vocab_size = target.vocab_size
         self.bos_id, self.eos_id, self.unk_id = target.bos_id, target.eos_id, target.unk_id
+        self.blanks_lead = target.blanks_lead
 
     @property
     def is_joint(self) -> bool:
@@ -26,6 +27,9 @@ class PairTokenizer(Tokenizer):
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         return self.target.encode(texts)
+
+    def starts(self, texts: Sequence[str]) -> list[Ids]:
+        return self.target.starts(texts)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.target.decode(ids)

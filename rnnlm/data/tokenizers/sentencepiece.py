@@ -84,6 +84,7 @@ class SentencePieceTokenizer(Tokenizer):
     """A trained SentencePiece model."""
 
     kind = "sentencepiece"
+    blanks_lead = True  # as in its pieces, which write a blank before a word
 
     def __init__(self, model: bytes) -> None:
         self._model = model
@@ -127,6 +128,16 @@ class SentencePieceTokenizer(Tokenizer):
             return _ask_binding(self._processor, texts)
         found: Sequence[Any] = self._processor.encode(texts, num_threads=1, out_type="numpy")
         return found
+
+    def starts(self, texts: Sequence[str]) -> list[Ids]:
+        # SentencePiece knows which characters of the text as it was given became a piece, whatever normalisation made
+        # of them. One text at a time: it answers in Python objects, some 200 bytes a token.
+        with _no_collection():
+            return [self._starts(text) for text in texts]
+
+    def _starts(self, text: str) -> Ids:
+        places = self._processor.encode(text, out_type="offset_mapping")["offsets"]
+        return np.fromiter((start for start, _ in places), dtype=np.int32, count=len(places))
 
     def sample(self, texts: Sequence[str], strength: float, seed: int) -> list[Ids]:
         """Ids of texts that are cut another way than `encode` cuts them, at random: with BPE-dropout of probability

@@ -5,6 +5,7 @@ already `<unk>`, each line ends with `<eos>`. The sign `<eos>` also starts a seq
 the published one (33,278 types for WikiText-2) and the count of targets is the published count.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -62,6 +63,9 @@ class WordsTokenizer(Tokenizer):
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         lookup, unknown = self._ids.get, self.unk_id
         return [np.array([lookup(word, unknown) for word in text.split()], dtype=np.int32) for text in texts]
+
+    def starts(self, texts: Sequence[str]) -> list[Ids]:
+        return [np.array([word.start() for word in re.finditer(r"\S+", text)], dtype=np.int32) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         return " ".join(self._words[token] for token in ids if token != self.eos_id)

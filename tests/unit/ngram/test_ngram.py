@@ -10,7 +10,7 @@ from rnnlm.data.tokenizers import Tokenizer
 from rnnlm.data.tokenizers.words import WordsConfig
 from rnnlm.data.tokens import TokenTable
 from rnnlm.errors import ConfigError, DataError
-from rnnlm.ngram import NGramConfig, model
+from rnnlm.ngram import NGramConfig, backoff
 from rnnlm.ngram.discounts import estimate_discounts
 from tests.unit.ngram.slow import BOS, SlowKneserNey
 
@@ -21,7 +21,7 @@ FALLBACK = (0.5, 1.0, 1.5)
 class Ids(Tokenizer):
     """All that the model asks of a tokenizer: special ids. Words are the ids that are left."""
 
-    kind, encode, decode, piece, model_bytes = "ids", None, None, None, None
+    kind, encode, starts, decode, piece, model_bytes = "ids", None, None, None, None, None
 
     def __init__(self, vocab_size, bos_id, eos_id):
         self.vocab_size, self.bos_id, self.eos_id = vocab_size, bos_id, eos_id
@@ -131,7 +131,7 @@ def test_documents_are_scored_as_each_alone_however_they_are_cut(monkeypatch):
     found = train(documents, ONE_SIGN)
     together = found.logprobs(documents)
     assert [len(scores) for scores in together] == [len(document) + 1 for document in documents]
-    monkeypatch.setattr(model, "QUERY_TOKENS", 5)
+    monkeypatch.setattr(backoff, "QUERY_TOKENS", 5)
     for document, one, scores in zip(documents, together, found.logprobs(documents), strict=True):
         assert np.array_equal(one, scores)
         assert np.array_equal(one, found.logprobs([document])[0])
