@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := outputs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-summaries check format test test-all test-gpu test-faults test-trackers lock test-cluster submit-demo bench bench-peers bench-check clean
+.PHONY: help setup demo demo-summaries check format test test-all test-gpu test-faults test-trackers lock test-cluster submit-demo bench bench-peers bench-check docs test-docs clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,10 +56,10 @@ format: setup  ## Put the code into the house style
 	$(VENV)/bin/ruff format --quiet .
 
 test: setup  ## The tests that gate every change (twelve minutes)
-	$(RUN) -m pytest -m "not slow and not gpu and not faults and not cluster"
+	$(RUN) -m pytest -m "not slow and not gpu and not faults and not cluster and not docs"
 
 test-all: setup  ## Every test, the slow ones too
-	$(RUN) -m pytest -m "not faults and not cluster"
+	$(RUN) -m pytest -m "not faults and not cluster and not docs"
 
 test-gpu: setup  ## The tests that need a GPU or triton; what can be checked without a GPU is
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,gpu]'
@@ -106,6 +106,14 @@ bench-peers: setup  ## The part of bench that needs corpora and installs package
 
 bench-check: setup  ## Short measurements; fails if a ratio is worse than in benchmarks/expected.json (ten minutes)
 	$(RUN) -m benchmarks.check
+
+docs: setup  ## The documentation as a site, outputs/docs; a warning or a broken link fails (half a minute)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict   # what follows MkDocs is no matter of a build
+	@echo "open outputs/docs/index.html"
+
+test-docs: docs  ## The tutorials, each command as a reader would, held to what they say comes out (ten minutes)
+	$(RUN) -m pytest -m docs tests/docs
 
 LOCK := outputs/lock
 

@@ -1,6 +1,6 @@
 """Search for the settings of a training with the best validation loss, by Ray Tune; run again to go on.
 
-    python -m jobs.tune experiment=demo/train 'cell.hidden_size=choice(128,256)' \
+    python -m jobs.tune experiment=demo/train 'task.num_layers=choice(1,2)' \
         'optimizer.learning_rate=tag(log,interval(1e-4,1e-2))' tune.trials=30 output=outputs/tuned
 
 Overrides in Hydra's sweep syntax are the space: choice(...) or a,b; range(...); interval(...), tagged `log` for a

@@ -3,8 +3,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import rnnlm
 
 ROOT = Path(__file__).parents[2]
@@ -21,16 +19,6 @@ def test_the_library_example_runs_and_prefers_order_to_disorder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"validation: \d+\.\d\d nats a token", done.stdout)
     assert re.search(r"\[-\d+\.\d+ +-\d+\.\d+ *\]", done.stdout)
-
-
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_every_link_leads_somewhere(link):
-    assert (ROOT / link).exists()
-
-
-def test_every_job_it_names_is_there():
-    for name in set(re.findall(r"jobs\.([a-z_]+)", README)):
-        assert (ROOT / "jobs" / f"{name}.py").exists(), name
 
 
 def test_public_names_are_sorted_and_exist():
