@@ -1,16 +1,19 @@
-"""How long a small job takes to start: `jobs.score` on one row and on 1,000 rows without Ray, beside its imports.
+"""How long a small job takes to start: `jobs.score` on one row and on 1,000 rows without Ray, beside its imports; and
+how long the library takes to import, load a model and score one text.
 
     python -m benchmarks.bench_start [--checkpoint outputs/demo/model] [--rounds 5] [--rows 1000]
 
 Processes run in turn: one that imports what `jobs.score` imports and no more, the command on one row, the command on
-all rows. CPU seconds of each process, user and system, by what the system says of it when it has ended; one thread. The
-start is the command on one row less the imports of the same round. Without a checkpoint there is a model of random
-weights: V 8192, E 256, H 512, two LSTM layers. Rows are made of the words of the documentation.
+all rows, one that uses the library. CPU seconds of each process, user and system, by what the system says of it when it
+has ended; the library's are by the clock, as the process itself reads it; one thread. The start is the command on one
+row less the imports of the same round. Without a checkpoint there is a model of random weights: V 8192, E 256, H 512,
+two LSTM layers, 37 MB. Rows are made of the words of the documentation.
 """
 
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -29,6 +32,16 @@ from rnnlm.storage import open_location
 VOCAB, EMBEDDING, HIDDEN = 8192, 256, 512
 # As the command imports: see jobs/__init__.py.
 IMPORTS = "import gc; gc.disable(); import jobs.score; gc.freeze()"
+LIBRARY = """
+import time
+began = time.perf_counter()
+import rnnlm
+imported = time.perf_counter()
+model = rnnlm.load({checkpoint!r})
+loaded = time.perf_counter()
+assert model.score(["The cat sat."])[0]["error"] is None
+print(imported - began, loaded - imported, time.perf_counter() - loaded)
+"""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -45,6 +58,7 @@ def main() -> None:
         pq.write_table(pa.table({"text": texts}), folder / "all.parquet")
         pq.write_table(pa.table({"text": texts[:1]}), folder / "one.parquet")
         seconds: dict[str, list[float]] = {"imports": [], "one row": [], "all rows": []}
+        library = []
         cpu_seconds(["-c", IMPORTS])  # everything is in the page cache, and compiled
         for number in range(arguments.rounds):
             seconds["imports"].append(cpu_seconds(["-c", IMPORTS]))
@@ -52,7 +66,8 @@ def main() -> None:
                 output = folder / f"{corpus}-{number}"
                 seconds[side].append(cpu_seconds(command(checkpoint, folder / f"{corpus}.parquet", output)))
                 assert (output / "_SUCCESS").exists()
-    print(f"{machine()}; CPU seconds of a process, {arguments.rounds} rounds")
+            library.append(clock_seconds(LIBRARY.format(checkpoint=checkpoint)))
+    print(f"{machine()}; load {os.getloadavg()[0]:.1f}; CPU seconds of a process, {arguments.rounds} rounds")
     imports, one, every = (np.array(values) for values in seconds.values())
     for name, values in {
         "imports alone": imports,
@@ -60,6 +75,7 @@ def main() -> None:
         f"the command on {arguments.rows:,} rows": every,
         "start beyond imports: one row": one - imports,
         f"beyond imports: {arguments.rows:,} rows": every - imports,
+        **dict(zip(("by the clock: import rnnlm", "rnnlm.load", "the first score"), np.array(library).T, strict=True)),
     }.items():
         print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} to {max(values):.2f} | s |")
 
@@ -77,6 +93,13 @@ def cpu_seconds(arguments: list[str]) -> float:
     _, status, usage = os.wait4(process, 0)
     assert os.waitstatus_to_exitcode(status) == 0, f"{arguments} failed"
     return usage.ru_utime + usage.ru_stime
+
+
+def clock_seconds(code: str) -> list[float]:
+    """What a Python process of its own prints."""
+    command, environment = [sys.executable, "-c", code], {**os.environ, **ONE_THREAD}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    return [float(seconds) for seconds in done.stdout.split()]
 
 
 def make_checkpoint(folder: Path) -> Path:

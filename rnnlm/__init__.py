@@ -1,5 +1,10 @@
 """Recurrent language models and translators over text. This module lists the public names and nothing else."""
 
+import gc
+
+collected = gc.isenabled()
+gc.disable()  # while modules are read nothing is garbage, and looking for some takes a sixth of the time
+
 from rnnlm.checkpoint import Checkpoint, load_checkpoint
 from rnnlm.config import from_dict, to_dict
 from rnnlm.data.tokenizers import Tokenizer, load_tokenizer
@@ -49,6 +54,10 @@ from rnnlm.training.optimizers.adamw import AdamWConfig
 from rnnlm.training.optimizers.sgd import SGDConfig
 from rnnlm.training.schedules import ConstantConfig, CosineConfig
 from rnnlm.training.settings import LoopConfig, TrainingConfig, TrainingData, TrainingSummary
+
+if collected:
+    gc.enable()
+del collected, gc
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,7 @@
 """Whether a network fits into a given memory, found without taking it: built once from tensors that hold no data."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
 
 
 class TooLargeError(Exception):
@@ -29,8 +31,17 @@ def check_fits(build: Callable[[], nn.Module], limit_bytes: int) -> None:
 
     hooks = [register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)]
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             build()
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal values into tensors without data: torch would import its compiler for it, which takes a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002 - torch's signature
+        if func is Tensor.normal_ or func is nn.init.normal_:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))

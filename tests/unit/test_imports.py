@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.corpora import save_tiny
+
 IMPORT_ALL = """
 import importlib.util, pkgutil, sys
 import rnnlm
@@ -18,6 +20,13 @@ for module in pkgutil.walk_packages(rnnlm.__path__, "rnnlm."):
 def test_no_module_of_the_library_loads_the_jobs_world():
     # A fresh process: this one has loaded what the test runner needs.
     process = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+
+
+def test_to_load_and_use_a_model_does_not_load_torchs_compiler(tmp_path):
+    save_tiny(tmp_path / "model")
+    use = f"import sys, rnnlm; rnnlm.load({str(tmp_path / 'model')!r}).score(['a b']); assert 'torch._dynamo' not in sys.modules"
+    process = subprocess.run([sys.executable, "-c", use], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
 
 
