@@ -1,6 +1,8 @@
 """Joining a Ray cluster, or starting one on this machine; once a command. What fits into it."""
 
 import os
+import re
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from jobs.distributed.token import ensure_token
 from rnnlm.errors import EnvironmentFailure
 
 EPSILON = 1e-6  # resources are fractions that have been added up
+LISTEN_SECONDS = 2.0  # for a port of this machine to take a connection
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ class Needs:
 
 
 def connect(address: str | None = None) -> None:
-    """Join the cluster at `address`, else the one that runs here, else start one; nothing if already connected."""
+    """Join the cluster at `address`, else the one that runs here, else start one; nothing if already connected.
+
+    Raises EnvironmentFailure if the cluster does not answer, or not to this user.
+    """
     if ray.is_initialized():
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -49,6 +55,11 @@ def connect(address: str | None = None) -> None:
                 f"no Ray cluster answers at {wanted}: {str(error).splitlines()[0]}",
                 todo="check address and token (RAY_AUTH_TOKEN_PATH), or leave the address out to start one here",
             ) from error
+        if here := _listening(str(error)):
+            raise EnvironmentFailure(
+                f"the Ray cluster of this machine, {here}, does not answer",
+                todo="check the token (RAY_AUTH_TOKEN_PATH); RAY_ADDRESS=local starts another one",
+            ) from error
         ensure_token()
         ray.init(include_dashboard=False, **quiet)
     except AuthenticationError as error:
@@ -56,6 +67,16 @@ def connect(address: str | None = None) -> None:
             f"the Ray cluster {wanted or 'of this machine'} does not let this user in: {str(error).splitlines()[0]}",
             todo="set RAY_AUTH_TOKEN_PATH to the file with its token, or RAY_AUTH_MODE=disabled if it has none",
         ) from error
+
+
+def _listening(message: str) -> str | None:
+    """The address that Ray could not connect to, if something listens there: not one of a cluster that was killed."""
+    found = re.search(r"Ray cluster at (([\w.-]+):(\d+))", message)
+    if found is None:
+        return None
+    with socket.socket() as probe:
+        probe.settimeout(LISTEN_SECONDS)
+        return found[1] if probe.connect_ex((found[2], int(found[3]))) == 0 else None
 
 
 def beside_the_driver() -> dict[str, Any]:
