@@ -39,9 +39,9 @@ def check_fits(build: Callable[[], nn.Module], limit_bytes: int) -> None:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Draws no normal values into tensors without data: torch would import its compiler for it, which takes a second."""
+    """Draws no normal values into tensors without data: torch would import its compiler for that, which takes 1.3 s."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002 - torch's signature
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.normal_ or func is nn.init.normal_:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
