@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -44,7 +45,6 @@ QUIET_HYDRA = [
     "hydra/hydra_logging=none",
     "hydra.output_subdir=null",
     "hydra.run.dir=.",
-    "hydra.sweep.dir=${oc.select:output,.}",
     "hydra.sweep.subdir=.",
 ]
 
@@ -152,11 +152,13 @@ def guarded(action: Callable[[], None], tell: Callable[[str], None] = lambda tex
 
 def _hydra_main(name: str, one_run: Callable[[DictConfig], None]) -> None:
     arguments = sys.argv
-    sys.argv = [arguments[0], *open_overrides(arguments[1:]), *QUIET_HYDRA]
-    try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(one_run)()
-    finally:
-        sys.argv = arguments
+    # A sweep's multirun.yaml, with credentials as they were given, goes where it is lost.
+    with tempfile.TemporaryDirectory() as lost:
+        sys.argv = [arguments[0], *open_overrides(arguments[1:]), *QUIET_HYDRA, f"hydra.sweep.dir='{lost}'"]
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(one_run)()
+        finally:
+            sys.argv = arguments
 
 
 def open_overrides(arguments: Sequence[str]) -> list[str]:
