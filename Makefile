@@ -55,7 +55,7 @@ format: setup  ## Put the code into the house style
 	$(VENV)/bin/ruff check --fix --quiet .
 	$(VENV)/bin/ruff format --quiet .
 
-test: setup  ## The tests that gate every change (twelve minutes)
+test: setup  ## The tests that gate every change (twenty minutes)
 	$(RUN) -m pytest -m "not slow and not gpu and not faults and not cluster and not docs"
 
 test-all: setup  ## Every test, the slow ones too
