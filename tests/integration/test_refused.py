@@ -111,7 +111,9 @@ def test_a_truncated_checkpoint(made, out, tmp_path):
     said = refusal(2, "score", f"checkpoint={tmp_path / 'model'}", *arguments)
     assert "1000 bytes" in said
     weights.unlink()
-    assert "weights.safetensors; copy the checkpoint again" in refusal(2, "score", f"checkpoint={tmp_path / 'model'}", *arguments)
+    assert "weights.safetensors; copy the checkpoint again" in refusal(
+        2, "score", f"checkpoint={tmp_path / 'model'}", *arguments
+    )
     assert not out.exists()
 
 
