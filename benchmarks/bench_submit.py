@@ -9,6 +9,7 @@ after one round that does not count. What is noted, on one clock:
     planned      `_run/plan.json` is there: Python, imports, the corpus listed, the model's size known
     workers      the first worker's process was started by Ray
     first row    the first record of a shard is there: the worker imported torch and loaded the model
+    written      all rows are there, and `_SUCCESS`
     done         `ray job submit` came back
 
 Seconds by the clock: on a busy machine all of them grow, and the load is printed for that reason.
@@ -27,7 +28,7 @@ from benchmarks.local_head import RAY, Head, local_head
 from benchmarks.machine import machine
 from benchmarks.submit_demo import ROOT, score_command
 
-STEPS = ("started", "planned", "workers", "first row", "done")
+STEPS = ("started", "planned", "workers", "first row", "written", "done")
 POLL_SECONDS = 0.05
 TIMEOUT_SECONDS = 300.0
 
@@ -65,6 +66,7 @@ def submit(head: Head, model: Path, output: Path) -> dict[str, float]:
             "planned": (output / "_run/plan.json").exists,
             "workers": lambda: running(head, "ray::ShardWorker"),
             "first row": lambda: any((output / "_run/done").glob("*.json")),
+            "written": (output / "_SUCCESS").exists,
             "done": lambda: process.poll() is not None,
         }
         for step, reached in signs.items():
