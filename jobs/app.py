@@ -154,7 +154,8 @@ def _hydra_main(name: str, one_run: Callable[[DictConfig], None]) -> None:
     arguments = sys.argv
     # A sweep's multirun.yaml, with credentials as they were given, goes where it is lost.
     with tempfile.TemporaryDirectory() as lost:
-        sys.argv = [arguments[0], *open_overrides(arguments[1:]), *QUIET_HYDRA, f"hydra.sweep.dir='{lost}'"]
+        quoted = lost.replace("'", r"\'")
+        sys.argv = [arguments[0], *open_overrides(arguments[1:]), *QUIET_HYDRA, f"hydra.sweep.dir='{quoted}'"]
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(one_run)()
         finally:

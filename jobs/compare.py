@@ -32,8 +32,9 @@ def compare(job: CompareJob) -> None:
     if baseline not in paths:
         raise ConfigError(f"baseline_run: there is no run '{baseline}' among {', '.join(paths)}")
     kind = common_kind(paths)
-    if kind != "score" and job.id_column is not None:
-        raise ConfigError("id_column is about outputs of jobs.score; leave it out")
+    for name in ("id_column", "baseline_run"):
+        if kind != "score" and getattr(job, name) is not None:
+            raise ConfigError(f"{name} is about outputs of jobs.score; leave it out")
     runs, scored = _compare_scored(job, paths, baseline) if kind == "score" else (_runs(kind, paths), None)
     comparison = Comparison(job.title, kind, runs, baseline, scored, _versions())
     write_comparison(comparison, open_location(job.output))

@@ -32,7 +32,7 @@ class ClusterConfig:
     """Who does the work of a bulk job."""
 
     address: str | None = None
-    "Address of a Ray cluster; null joins the one that runs here, or starts one."
+    "Address of a Ray cluster; null joins that of `ray start` on this machine, or starts one."
     workers: int | None = Field(default=None, ge=0)
     "Ray workers without a GPU; 0 works in this process without Ray, null takes as many as fit if the work is long."
     gpu_workers: int = Field(default=0, ge=0)
@@ -164,7 +164,7 @@ class TrainJob(TrainingConfig):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     "Where to train; auto takes a GPU if there is one."
     address: str | None = None
-    "Address of a Ray cluster; null joins the one that runs here, or starts one."
+    "Address of a Ray cluster; null joins that of `ray start` on this machine, or starts one."
 
 
 @config

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.utils import read_ray_address
 from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -39,44 +40,40 @@ class Needs:
 
 
 def connect(address: str | None = None) -> None:
-    """Join the cluster at `address`, else the one that runs here, else start one; nothing if already connected.
+    """Join the cluster at `address` or RAY_ADDRESS, else the one of `ray start` on this machine, else start one, as for
+    `local`; nothing if already connected. What another command has started for itself is never joined: it ends with it.
 
     Raises EnvironmentFailure if the cluster does not answer, or not to this user.
     """
     if ray.is_initialized():
         return
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    wanted = address or os.environ.get("RAY_ADDRESS")
+    cluster = address or os.environ.get("RAY_ADDRESS") or _started_here() or "local"
+    ensure_token()
     try:
-        ray.init(address=wanted or "auto", **quiet)
+        ray.init(address=cluster, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except ConnectionError as error:
-        if wanted:
-            raise EnvironmentFailure(
-                f"no Ray cluster answers at {wanted}: {str(error).splitlines()[0]}",
-                todo="check address and token (RAY_AUTH_TOKEN_PATH), or leave the address out to start one here",
-            ) from error
-        if here := _listening(str(error)):
-            raise EnvironmentFailure(
-                f"the Ray cluster of this machine, {here}, does not answer",
-                todo="check the token (RAY_AUTH_TOKEN_PATH); RAY_ADDRESS=local starts another one",
-            ) from error
-        ensure_token()
-        ray.init(include_dashboard=False, **quiet)
+        raise EnvironmentFailure(
+            f"no Ray cluster answers at {cluster}: {str(error).splitlines()[0]}",
+            todo="check address and token (RAY_AUTH_TOKEN_PATH); RAY_ADDRESS=local starts a cluster here",
+        ) from error
     except AuthenticationError as error:
         raise EnvironmentFailure(
-            f"the Ray cluster {wanted or 'of this machine'} does not let this user in: {str(error).splitlines()[0]}",
+            f"the Ray cluster {cluster} does not let this user in: {str(error).splitlines()[0]}",
             todo="set RAY_AUTH_TOKEN_PATH to the file with its token, or RAY_AUTH_MODE=disabled if it has none",
         ) from error
 
 
-def _listening(message: str) -> str | None:
-    """The address that Ray could not connect to, if something listens there: not one of a cluster that was killed."""
-    found = re.search(r"Ray cluster at (([\w.-]+):(\d+))", message)
+def _started_here() -> str | None:
+    """Address of the last `ray start` on this machine, if something listens there: of one that was killed the record
+    stays, and Ray would wait for it for ever."""
+    found = re.fullmatch(r"(.+):(\d+)", read_ray_address(None) or "")
     if found is None:
         return None
-    with socket.socket() as probe:
-        probe.settimeout(LISTEN_SECONDS)
-        return found[1] if probe.connect_ex((found[2], int(found[3]))) == 0 else None
+    try:
+        with socket.create_connection((found[1], int(found[2])), timeout=LISTEN_SECONDS):
+            return found[0]
+    except (OSError, OverflowError):  # nobody there, no such host, no such port
+        return None
 
 
 def beside_the_driver() -> dict[str, Any]:

@@ -45,7 +45,7 @@ class RayLauncherConfig:
     """Options of `hydra/launcher=ray`, set as hydra.launcher.<name>=..."""
 
     address: str | None = None
-    "Address of a Ray cluster; null joins the one that runs here, or starts one."
+    "Address of a Ray cluster; null joins that of `ray start` on this machine, or starts one."
     num_cpus: float = Field(default=1.0, ge=0.0)
     "CPUs of each trial; it has as many threads, at least one, unless `threads` says otherwise."
     num_gpus: float = Field(default=0.0, ge=0.0)

@@ -83,7 +83,10 @@ def plot_curves(
     of: str = "trials",
 ) -> Drawing | None:
     """Validation or training loss against targets or seconds, a curve a trial by its label; the first in colour."""
-    curves = {name: [dict(row) for row in rows if row["kind"] == kind] for name, rows in metrics.items()}
+    curves = {
+        name: [dict(row) for row in rows if row["kind"] == kind and math.isfinite(row["nll"])]
+        for name, rows in metrics.items()
+    }
     curves = {name: thin(rows) if kind == "train" else rows for name, rows in curves.items() if rows}
     if not curves:
         return None

@@ -3,10 +3,12 @@
 Each is drawn twice, for a wide page and for a phone, since text in a plot that is scaled down cannot be read.
 """
 
+import html
 import io
 import math
 import re
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +174,8 @@ def draw_svg(description: str, width: float, height: float, paint: Callable[[Any
     import matplotlib as mpl  # noqa: PLC0415 - an extra, and slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    name = f"{re.sub('[^a-z0-9]+', '-', description.lower())}-{'wide' if width == WIDE else 'narrow'}"
+    words = re.sub("[^a-z0-9]+", "-", description.lower())  # of two descriptions they may be the same
+    name = f"{words}-{zlib.crc32(description.encode()):x}-{'wide' if width == WIDE else 'narrow'}"
     sink = io.StringIO()
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser has more fonts
@@ -183,7 +186,8 @@ def draw_svg(description: str, width: float, height: float, paint: Callable[[Any
             axes.locator_params(axis="x", nbins=5)
         figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None, "Title": description})
     content = sink.getvalue()
-    content = content[content.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
+    label = html.escape(description)
+    content = content[content.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     # Several drawings share a page: what one calls `patch_1` must not be another's.
     content = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", content)
     return re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", "system-ui, sans-serif", content)

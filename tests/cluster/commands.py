@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.integration.pipeline import ROOT
 
 PATIENCE_SECONDS = 400.0
-# One thread a process; nodes that go are noticed at once.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
+# One thread a process; a cluster of their own unless they name one; nodes that go are noticed at once.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "RAY_ADDRESS": "local", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
 
 
 class Command:

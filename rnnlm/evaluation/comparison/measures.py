@@ -53,6 +53,7 @@ COST = (
     Measure("workers", "workers"),
     Measure("worker_seconds", "seconds of workers", 1, less_is_better=True),
     Measure("tokens_per_second", "tokens a second", less_is_better=False),
+    Measure("scored_per_second", "tokens scored a second", less_is_better=False),
     Measure("seconds_to_best", "seconds to the best validation", 1, less_is_better=True),
     Measure("targets_to_best", "targets to it"),
 )

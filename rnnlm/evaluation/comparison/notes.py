@@ -7,6 +7,7 @@ from rnnlm.evaluation.comparison.measures import QUALITY
 from rnnlm.evaluation.comparison.runs import Kind, Run
 
 LOSSES = frozenset({"best_valid_nll", "valid_perplexity"})
+PER_TOKEN = frozenset({"token_perplexity", "stream_perplexity"})
 REPORTED = frozenset(one.key for one in QUALITY["evaluate"])
 
 
@@ -28,12 +29,16 @@ def incomparable(kind: Kind, runs: Sequence[Run]) -> list[Note]:
         return [Note(text, LOSSES)]
     if kind == "train" and _several(run.settings["fingerprint.valid_tokens"] for run in runs):
         return [Note("The runs were validated on different tables, so their losses do not compare.", LOSSES)]
-    if kind == "score" and _several(run.figures["tokens"] for run in runs):
-        text = "The models cut the texts into different numbers of tokens, so perplexity a token does not compare."
-        return [Note(text, frozenset({"token_perplexity"}))]
     if kind == "evaluate" and _several((run.figures["rows"], run.figures["num_bytes"]) for run in runs):
         return [Note("The reports are about different texts, so their figures do not compare.", REPORTED)]
+    if kind != "train" and any(_several(_known(key, runs)) for key in ("tokens", "stream_tokens")):
+        text = "The models cut the texts into different numbers of tokens, so perplexity a token does not compare."
+        return [Note(text, PER_TOKEN)]
     return []
+
+
+def _known(key: str, runs: Sequence[Run]) -> list[float]:
+    return [value for run in runs if (value := run.figures.get(key)) is not None]
 
 
 def _several(values: Iterable[object]) -> bool:

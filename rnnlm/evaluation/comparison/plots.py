@@ -17,7 +17,8 @@ BARS = 60
 
 
 def plot_row_differences(name: str, baseline: str, rows: RowDifferences) -> Drawing | None:
-    """Rows by how much the run's value is above (worse) or below (better) the baseline's; None if all are equal."""
+    """Rows by how much the run's value is above (worse) or below (better) the baseline's; None if nearly all
+    are in one bin."""
     first, last = _window(rows)
     if last - first <= 1:
         return None
@@ -34,7 +35,7 @@ def plot_row_differences(name: str, baseline: str, rows: RowDifferences) -> Draw
         axes.set_xlabel(f"{rows.scale.unit}, difference")
         axes.set_ylabel("% of rows")
 
-    return draw(f"Rows by difference, {_said(name)} less {_said(baseline)}", 2.4, paint)
+    return draw(f"Rows by difference, {name} less {baseline}", 2.4, paint)
 
 
 def plot_cost(runs: Sequence[Run], cost: Measure, quality: Measure) -> Drawing | None:
@@ -78,8 +79,3 @@ def _window(rows: RowDifferences) -> tuple[int, int]:
     shares = np.cumsum(rows.histogram) / rows.histogram.sum()
     tail = (1.0 - SHOWN_SHARE) / 2.0
     return int(np.searchsorted(shares, tail)), int(np.searchsorted(shares, 1.0 - tail)) + 1
-
-
-def _said(name: str) -> str:
-    """A name within an attribute of the page."""
-    return "".join(sign if sign.isalnum() or sign in " -_./" else " " for sign in name)

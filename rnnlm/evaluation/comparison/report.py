@@ -18,6 +18,9 @@ from rnnlm.evaluation.page import cut, figure, render_page, table_cell
 from rnnlm.storage import Location
 
 MAX_VALUE, MAX_DIGEST = 120, 12  # characters of a setting and of a fingerprint on the page
+NOTHING_COMMON = (
+    "no row with a text has a score in every run, so nothing is tested; look at the column `error` of the outputs"
+)
 MAX_DETAILS = 8  # runs whose rows are shown on the page; report.json has all
 
 
@@ -47,9 +50,11 @@ def write_comparison(comparison: Comparison, folder: Location) -> None:
 
 
 def difference_sentences(comparison: Comparison) -> list[str]:
-    """Each run against the baseline."""
+    """Each run against the baseline; why there is none if nothing could be tested."""
     if comparison.scored is None:
         return []
+    if not comparison.scored.differences:
+        return [NOTHING_COMMON]
     unit = comparison.scored.unit
     return [
         f"{one.run} against {comparison.baseline}: {one.value:+.4f} {unit} ({one.low:+.4f} to {one.high:+.4f}): "
@@ -114,6 +119,7 @@ def _html(comparison: Comparison) -> str:
         curves=_curves(comparison),
         pareto=_pareto(comparison),
         details=[(one, plot_row_differences(one.run, comparison.baseline, one.rows)) for one in details],
+        untested=None if details else NOTHING_COMMON,
         undetailed=max(0, len(scored.differences) - MAX_DETAILS) if scored else 0,
         settings=_settings_rows(comparison.runs),
     )

@@ -23,9 +23,12 @@ def report_run(name: str, path: str) -> Run:
         **{key: metric["value"] for key, metric in (judged.get("metrics") or {}).items()},
         "rows": total.get("rows", judged.get("rows")),
         "errors": total.get("errors", judged.get("errors")),
+        "tokens": total.get("tokens"),
+        "stream_tokens": stream.get("targets"),
         "num_bytes": total.get("num_bytes", stream.get("num_bytes")),
         "wall_seconds": training.get("wall_seconds"),
-        "tokens_per_second": training.get("targets_per_second", scoring.get("tokens_per_second")),
+        "tokens_per_second": training.get("targets_per_second"),
+        "scored_per_second": scoring.get("tokens_per_second"),
     }
     return Run(name, path, figures, _settings(report, stream))
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from rnnlm.bulk.output import PLAN, OutputFolder
 from rnnlm.checkpoint import INDEX
-from rnnlm.errors import ConfigError, DataError
+from rnnlm.errors import ConfigError, DataError, without_secrets
 from rnnlm.storage import Location, open_location
 
 Kind = Literal["train", "score", "evaluate"]
@@ -35,7 +35,7 @@ def name_paths(paths: Sequence[str], names: Sequence[str] | None = None) -> dict
     Raises ConfigError if names do not fit or two are the same.
     """
     if names is None:
-        names = _distinct([path.partition("?")[0].rstrip("/").split("/") for path in paths])
+        names = _distinct([without_secrets(path).partition("?")[0].rstrip("/").split("/") for path in paths])
         if len(set(names)) < len(paths):
             twice = next(path for place, path in enumerate(paths) if names[place] in names[:place])
             raise ConfigError(f"runs: {twice} is given twice; name each once, or call them by names=[...]")

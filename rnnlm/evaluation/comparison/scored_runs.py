@@ -24,6 +24,7 @@ from rnnlm.evaluation.significance import draw_sums, holm, permutation_p_values
 from rnnlm.storage import open_location
 
 SIGNIFICANT = 0.05
+ROUNDING = 1e-6  # of the baseline's value: float32 products in another order, on another processor, move it by less
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Difference:
     """A run less the baseline, in the unit of `ScoredComparison`."""
 
     run: str
+    baseline_value: float
     value: float
     low: float
     high: float
@@ -42,6 +44,8 @@ class Difference:
         """In words."""
         if self.adjusted_p_value >= SIGNIFICANT:
             return "no significant difference"
+        if abs(self.value) < ROUNDING * abs(self.baseline_value):
+            return "no difference but rounding"
         return "better" if self.value < 0 else "worse"
 
 
@@ -84,15 +88,17 @@ def _differences(paired: PairedRows, names: list[str], baseline: str, draws: int
     others = [name for name in names if name != baseline]
     if not paired.weights.any():
         return []
-    nats = paired.nats[[names.index(name) for name in others]] - paired.nats[names.index(baseline)]
+    base = paired.nats[names.index(baseline)]
+    nats = paired.nats[[names.index(name) for name in others]] - base
     drawn = draw_sums(np.stack([*nats, paired.weights]), draws)
     drawn = drawn[drawn[:, -1] > 0.0]
     lows, highs = np.quantile(drawn[:, :-1] / drawn[:, -1:], [0.025, 0.975], axis=0)
     p_values = permutation_p_values(nats, draws).tolist()
     values = nats.sum(axis=1) / paired.weights.sum()
+    base_value = float(base.sum() / paired.weights.sum())
     columns = zip(others, values, lows, highs, p_values, holm(p_values), strict=True)
     return [
-        Difference(name, float(value), float(low), float(high), p, adjusted, paired.differences[name])
+        Difference(name, base_value, float(value), float(low), float(high), p, adjusted, paired.differences[name])
         for name, value, low, high, p, adjusted in columns
     ]
 
@@ -113,7 +119,7 @@ def _run(name: str, path: str, plan: Mapping[str, Any], paired: PairedRows) -> R
         "nats_per_row": -totals.logprob / totals.rows if totals.rows else None,
         "tokens": totals.tokens,
         "errors": paired.errors[name],
-        "wall_seconds": record.get("wall_seconds"),
+        "wall_seconds": None if record.get("resumed_shards") else record.get("wall_seconds"),  # of the last start alone
         "workers": max(1, record.get("workers", 1)),  # 0 are this process
         "worker_seconds": record.get("seconds"),
         "tokens_per_second": record.get("tokens_per_second"),

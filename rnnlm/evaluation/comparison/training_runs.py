@@ -40,7 +40,8 @@ def training_run(name: str, path: str, metrics: Sequence[Mapping[str, Any]]) -> 
 def _figures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float | int | None]:
     last = metrics[-1]
     speeds = [row["tokens_per_second"] for row in metrics if row["kind"] == "train"]
-    top = min((row for row in metrics if row["kind"] == "valid"), key=lambda row: float(row["nll"]), default=None)
+    valid = [row for row in metrics if row["kind"] == "valid" and math.isfinite(row["nll"])]  # the last may not be
+    top = min(valid, key=lambda row: float(row["nll"]), default=None)
     return {
         "steps": last["step"],
         "targets": last["tokens"],

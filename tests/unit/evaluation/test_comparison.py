@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,7 @@ def paired_report(*paths, baseline=None, id_column=None):
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
+        (["s3://key:secret@a/run", "s3://key:secret@b/run"], ["a", "b"]),
         (["out/lstm", "out/gru/"], ["lstm", "gru"]),
         (["novels/lstm/model", "novels/gru/model"], ["lstm", "gru"]),
         (["a/x/1", "b/x/1", "b/y/1"], ["a/x", "b/x", "b/y"]),
@@ -182,6 +184,55 @@ def test_a_run_against_itself_differs_by_nothing(tmp_path, capsys):
     assert report["settings"] == {}
     assert "two against one: +0.0000 bits per byte" in capsys.readouterr().out
     assert "No row differs." in (tmp_path / "out/report.html").read_text()
+
+
+def test_rows_that_differ_by_less_than_can_be_drawn_do_differ(tmp_path):
+    slightly = [one - 0.001 * len(text.encode()) for one, text in zip(LOGPROBS, TEXTS, strict=True)]
+    report = run(tmp_path, save_scored(tmp_path / "a"), save_scored(tmp_path / "b", slightly))
+    assert report["significance"]["differences"]["b"]["verdict"] == "worse"
+    page = (tmp_path / "out/report.html").read_text()
+    assert "No row differs" not in page
+    assert "The differences of nearly all rows lie within 0.008 bits per byte of one another." in page
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(1e-8, "no difference but rounding"), (1e-5, "worse")])
+def test_the_same_model_on_another_processor_is_not_better_for_its_rounding(share, verdict, tmp_path):
+    moved = [one * (1.0 + share) for one in LOGPROBS]
+    report = paired_report(save_scored(tmp_path / "a"), save_scored(tmp_path / "b", moved))
+    found = report["significance"]["differences"]["b"]
+    assert found["adjusted_p_value"] < 0.05
+    assert found["verdict"] == verdict
+
+
+def test_where_nothing_can_be_tested_that_is_said(tmp_path, capsys):
+    halves = [[None if k % 2 == odd else one for k, one in enumerate(LOGPROBS)] for odd in (0, 1)]
+    run(tmp_path, *(save_scored(tmp_path / name, one) for name, one in zip("ab", halves, strict=True)))
+    assert "compare: no row with a text has a score in every run" in capsys.readouterr().out
+    for name in ("report.html", "report.md"):
+        assert "o row with a text has a score in every run" in (tmp_path / "out" / name).read_text()
+
+
+def test_names_and_texts_are_no_html_and_no_two_plots_share_an_id(tmp_path):
+    texts = ["<script>x()</script> & more of it " * 2] * len(TEXTS)
+    noise = [one + k % 7 - 4.0 for k, one in enumerate(LOGPROBS)]
+    paths = [
+        save_scored(tmp_path / name, one, texts=texts) for name, one in (("a", LOGPROBS), ("b", noise), ("c", noise))
+    ]
+    run(tmp_path, *paths, names=['"><script>', "+", "-"], title="<script>")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "<script" not in page
+    found = re.findall(r'<svg [^>]*aria-label="([^"]*)"', page)
+    assert "Rows by difference, + less &quot;&gt;&lt;script&gt;" in found
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_clock_of_a_run_that_was_resumed_is_not_known(tmp_path):
+    a, b = save_scored(tmp_path / "a"), save_scored(tmp_path / "b")
+    record = json.loads((tmp_path / "b/_run/report.json").read_text())
+    write_json(tmp_path / "b/_run/report.json", {**record, "wall_seconds": 0.1, "resumed_shards": 1})
+    found = paired_report(a, b)["runs"]
+    assert [found[name]["figures"]["wall_seconds"] for name in "ab"] == [2.0, None]
 
 
 def test_a_constant_shift_is_found_in_both_directions_and_adjusted(tmp_path):
@@ -294,6 +345,32 @@ def test_reports_of_an_evaluation(tmp_path):
     assert report["best"] == {"bleu": ["b"], "error_rate": ["a"]}
 
 
+def test_reports_about_other_tokens_and_of_other_work_mark_no_best_of_them(tmp_path):
+    for name, tokens in (("a", 10), ("b", 20)):
+        total = {
+            "rows": 5,
+            "num_bytes": 90,
+            "tokens": tokens,
+            "token_perplexity": 9.0 * tokens,
+            "bits_per_byte": tokens,
+        }
+        stream = {"targets": tokens, "perplexity": 8.0 * tokens}
+        work = {"training": {"targets_per_second": 7.0}} if name == "a" else {}
+        content = {"total": total, "stream": stream, "scoring": {"tokens_per_second": 100.0 * tokens}, **work}
+        write_json(tmp_path / name / "report.json", content)
+    report = run(tmp_path, str(tmp_path / "a"), str(tmp_path / "b"))
+    assert report["best"] == {"bits_per_byte": ["a"], "scored_per_second": ["b"]}
+    assert "different numbers of tokens" in report["notes"][0]
+    assert report["runs"]["b"]["figures"]["tokens_per_second"] is None
+
+
+def test_a_run_that_ended_with_a_loss_that_is_no_number_is_compared_by_the_others(tmp_path):
+    paths = [save_trained(tmp_path / "a"), save_trained(tmp_path / "b", (math.nan, 2.5, math.inf))]
+    report = run(tmp_path, *paths)
+    assert report["runs"]["b"]["figures"]["best_valid_nll"] == 2.5
+    assert report["best"]["best_valid_nll"] == ["a"]
+
+
 def test_runs_of_different_kinds_and_what_is_no_run_are_refused(tmp_path):
     trained, scored = save_trained(tmp_path / "trained"), save_scored(tmp_path / "scored")
     with pytest.raises(DataError, match=r"trained is the output of jobs\.train, scored is the output of jobs\.score"):
@@ -311,6 +388,8 @@ def test_options_that_do_not_fit_are_refused(tmp_path):
     paths = [save_trained(tmp_path / "a"), save_trained(tmp_path / "b")]
     with pytest.raises(ConfigError, match="baseline_run: there is no run 'c' among a, b"):
         run(tmp_path, *paths, baseline_run="c")
+    with pytest.raises(ConfigError, match="baseline_run is about outputs"):
+        run(tmp_path, *paths, baseline_run="b")
     with pytest.raises(ConfigError, match="id_column is about outputs"):
         run(tmp_path, *paths, id_column="id")
     with pytest.raises(ConfigError, match="runs"):
