@@ -130,7 +130,7 @@ def _loaded(path: str, mtime_ns: int | None) -> Checkpoint:  # noqa: ARG001 - a 
 
 def read_weights(folder: Location) -> bytes:
     """The content of the weights file, checked against the digest in `config.json`."""
-    return _checked(_weights_file(folder), _read_object(folder.join(CONFIG)).get("weights_sha256"))
+    return _checked(weights_file(folder), _read_object(folder.join(CONFIG)).get("weights_sha256"))
 
 
 def load_weights(model: nn.Module, weights: bytes, folder: Location) -> None:
@@ -209,7 +209,7 @@ def _read_task(card: dict[str, Any], folder: Location) -> TaskConfig:
 
 def _check_size(task: TaskConfig, tokenizer: Tokenizer, folder: Location) -> None:
     """Refuse sizes of layers that have nothing to do with the weights, before memory is taken for them."""
-    weights = _weights_file(folder)
+    weights = weights_file(folder)
     if not weights.exists():
         return  # said when they are read
     stored = weights.info().size
@@ -237,7 +237,8 @@ def _load_matching_tokenizer(folder: Location, card: dict[str, Any]) -> Tokenize
     return tokenizer
 
 
-def _weights_file(folder: Location) -> Location:
+def weights_file(folder: Location) -> Location:
+    """Where the weights of a checkpoint are, by its own name for them or the hub's."""
     own, hub = folder.join(WEIGHTS), folder.join(HUB_WEIGHTS)
     return own if own.exists() or not hub.exists() else hub
 

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import itertools
 import textwrap
+import threading
 import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
@@ -21,12 +22,14 @@ from typing import Any, TypeVar, dataclass_transform
 import pydantic
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic.dataclasses import rebuild_dataclass
 
 from rnnlm.errors import ConfigError
 
 TARGET = "_target_"
 MISSING = "???"  # how OmegaConf writes a required value that nobody gave
 DEFAULT_TRUSTED = ("rnnlm.", "jobs.")
+_BUILDING = threading.RLock()
 
 T = TypeVar("T")
 
@@ -44,7 +47,18 @@ def config(cls: type[T]) -> type[T]:
     """Class decorator: a frozen dataclass with strict types; a string under a field documents it (see `--help`)."""
     # Validators are built when a class is first used: of two hundred a command needs a few, each takes 2 ms.
     settings = ConfigDict(extra="forbid", strict=True, defer_build=True)
-    return typing.cast(type[T], pydantic_dataclass(frozen=True, kw_only=True, config=settings)(cls))
+    made: Any = pydantic_dataclass(frozen=True, kw_only=True, config=settings)(cls)
+    made.__new__ = staticmethod(_new)
+    return typing.cast(type[T], made)
+
+
+def _new(cls: type[Any], *_: Any, **__: Any) -> Any:
+    """An instance to be, of a class whose validator is there. Pydantic would build it without a lock, and takes away
+    what another thread has just built."""
+    if not cls.__pydantic_complete__:
+        with _BUILDING:
+            rebuild_dataclass(cls)  # nothing to do if another thread was faster
+    return object.__new__(cls)
 
 
 def from_dict(

@@ -127,7 +127,7 @@ def _longest(length: int) -> str:
 
 
 def _seen(
-    split: "_Split", lengths: npt.NDArray[np.int8], places: npt.NDArray[np.int64], order: int
+    split: "_Split", lengths: npt.NDArray[np.int16], places: npt.NDArray[np.int64], order: int
 ) -> list[tuple[Group, Group]]:
     masks: dict[str, npt.NDArray[np.bool_]] = {}
     for k in range(1, order + 1):

@@ -64,14 +64,14 @@ def plot_curve(beside: BesideNGram) -> Drawing:
     """Perplexity of the mixture by the n-gram model's weight."""
 
     def line(axes: Any, curve: Curve, **style: Any) -> None:
-        axes.plot(curve.weights, [math.nan if nll is None else math.exp(nll) for nll in curve.nll], **style)
+        axes.plot(curve.weights, [math.nan if nll is None else _exp(nll) for nll in curve.nll], **style)
 
     def paint(axes: Any) -> None:
         line(axes, beside.curve, color=COLOURS[0], lw=1.8, label="this text")
         if beside.held_out is not None:
             line(axes, beside.held_out, color=MUTED, lw=1.2, ls="--", label="held-out text")
         if beside.total.mixture is not None:
-            mixed = math.exp(beside.total.mixture)
+            mixed = _exp(beside.total.mixture)
             axes.plot(
                 [beside.weight], [mixed], "o", color=COLOURS[1], ms=6, label=f"weight {beside.weight:.3f}: {mixed:.2f}"
             )
@@ -129,4 +129,8 @@ def _rows(groups: list[Group]) -> list[list[str]]:
 
 
 def _perplexity(nll: float | None) -> str:
-    return figure(None if nll is None else math.exp(min(700.0, nll)))
+    return figure(None if nll is None else _exp(nll))
+
+
+def _exp(nll: float) -> float:
+    return math.exp(min(700.0, nll))  # n-grams may hold a target for all but impossible

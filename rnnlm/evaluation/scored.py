@@ -111,7 +111,9 @@ def _is_text(found: pa.DataType) -> bool:
 def _is_scored_words(found: pa.DataType) -> bool:
     if not is_list(found) or not pa.types.is_struct(found.value_type):
         return False
-    return {"start_char", "end_char", "logprob"} <= {field.name for field in found.value_type}
+    fields = {field.name: field.type for field in found.value_type}
+    places = all(pa.types.is_integer(fields.get(name, pa.null())) for name in ("start_char", "end_char"))
+    return places and pa.types.is_floating(fields.get("logprob", pa.null()))
 
 
 def _some(names: list[str]) -> str:

@@ -125,7 +125,11 @@ class _Rows:
             flat.field(name).to_numpy(zero_copy_only=False) for name in ("start_char", "end_char", "logprob")
         )
         words = [word for text in texts for word in text.split()]
-        if len(words) != len(starts) or not np.array_equal(ends - starts, np.fromiter(map(len, words), np.int64)):
+        row = pc.list_parent_indices(batch.column(WORDS)).to_numpy()
+        if not (
+            np.array_equal(ends - starts, np.fromiter(map(len, words), np.int64))
+            and all(map(str.startswith, map(texts.__getitem__, row.tolist()), words, starts.tolist()))
+        ):
             raise DataError(
                 f"the words of rows {numbers[0]} to {numbers[-1]} are not those of their texts",
                 where=Place("the scored data", column=WORDS),
@@ -133,7 +137,6 @@ class _Rows:
             )
         bits = np.asarray(logprobs, dtype=np.float64) / -LN2
         bits[~np.isfinite(bits)] = np.nan
-        row = pc.list_parent_indices(batch.column(WORDS)).to_numpy()
         return _Rows(texts, numbers, [str(one) for one in ids], words, row, starts.astype(np.int64), bits)
 
     def means(self) -> Bits:

@@ -15,7 +15,12 @@ _BLANK = re.compile(r"[\x00\t-\r ]")  # at which KenLM, SRILM and Python's bytes
 
 def arpa_words(tokenizer: Tokenizer) -> list[str]:
     """By id, as in `backoff.py`: V tokens, the beginning of a document, `<unk>`. A bos that is not eos has no word of
-    its own and is "". Raises TokenizerError if two are written alike."""
+    its own and is "". Raises TokenizerError if two are written alike or texts have no end."""
+    if tokenizer.eos_id < 0:
+        raise TokenizerError(
+            f"the tokenizer is one of {tokenizer.kind} and has no end of sequence, which n-grams predict",
+            todo="give one of texts: words, chars, bytes or sentencepiece",
+        )
     words = [_BLANK.sub(_code_point, tokenizer.piece(token)) for token in range(tokenizer.vocab_size)]
     if tokenizer.bos_id != tokenizer.eos_id:
         words[tokenizer.bos_id] = ""

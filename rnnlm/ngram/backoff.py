@@ -42,7 +42,7 @@ class LookedUp:
     the token has been seen)."""
 
     logprobs: Logprobs
-    lengths: npt.NDArray[np.int8]
+    lengths: npt.NDArray[np.int16]
 
 
 class BackoffModel:
@@ -90,7 +90,7 @@ class BackoffModel:
 
     def look_up(self, table: TokenTable) -> LookedUp:
         """The same, and how much of each target and its history the model knows."""
-        logprobs, lengths, begin = [np.zeros(0)], [np.zeros(0, dtype=np.int8)], 0
+        logprobs, lengths, begin = [np.zeros(0)], [np.zeros(0, dtype=np.int16)], 0
         while begin < table.num_documents:
             limit = int(np.searchsorted(table.offsets, table.offsets[begin] + QUERY_TOKENS, side="right")) - 1
             end = min(max(limit, begin + 1), table.num_documents)
@@ -105,7 +105,8 @@ class BackoffModel:
         """From the shortest history to the longest: each that is listed either knows the target or backs off."""
         tokens = self._read_as[framed.tokens]
         logprobs = self.levels[0].logprobs[tokens]
-        lengths = np.append(self.seen_tokens, False)[framed.tokens].astype(np.int8)
+        seen = np.append(self.seen_tokens, False)[framed.tokens]
+        lengths = seen.astype(np.int16)
         ids = tokens  # of the n-gram that begins at each position; -1 if it is not listed
         for length, level in enumerate(self.levels[1:], start=2):
             starts = framed.starts(length)
@@ -116,7 +117,7 @@ class BackoffModel:
             known = place >= 0
             logprobs[targets] += self.levels[length - 2].backoffs[contexts]
             logprobs[targets[known]] = level.logprobs[place[known]]
-            lengths[targets[known]] = length
+            lengths[targets[known & seen[targets]]] = length  # an n-gram of <unk> says nothing of the token
             ids = np.full(len(tokens), -1)
             ids[starts] = place
         is_target = framed.tokens != self.vocab_size

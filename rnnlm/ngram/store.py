@@ -89,6 +89,9 @@ def load_ngram(path: str) -> StoredNGram:
             f"{folder.uri} has format version {card.get('format_version')}, this rnnlm reads {FORMAT_VERSION}",
             todo="use the rnnlm it was written with",
         )
+    missing = sorted({"order", "tokenizer", "counts_sha256", "trained"} - card.keys())
+    if missing:
+        raise CheckpointError(f"{folder.join(CONFIG).uri} lacks {', '.join(missing)}", todo="copy the model again")
     tokenizer = load_tokenizer(folder)
     if tokenizer.fingerprint != card["tokenizer"]:
         raise CheckpointError(

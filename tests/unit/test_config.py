@@ -5,8 +5,11 @@ import importlib
 import json
 import pkgutil
 import random
+import time
 import types
 import typing
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from hypothesis import assume, given
@@ -176,6 +179,31 @@ def test_a_config_comes_back_from_its_json(cls, data):
     assert type(again) is cls
     assert to_dict(again) == plain
     assert differences(plain, to_dict(again)) == []
+
+
+def test_threads_that_use_a_class_for_the_first_time_together_wait_for_one_another():
+    built = []
+
+    class Slow(int):
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source, handler):
+            built.append(source)
+            time.sleep(0.05)  # the other threads are here by then
+            return handler(int)
+
+    @config
+    class New:
+        size: Slow
+
+    together = Barrier(4)
+
+    def first_use(size):
+        together.wait()
+        return New(size=size).size
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(first_use, range(4))) == [0, 1, 2, 3]
+    assert len(built) == 1
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)

@@ -30,6 +30,12 @@ def test_to_load_and_use_a_model_does_not_load_torchs_compiler(tmp_path):
     assert process.returncode == 0, process.stderr
 
 
+def test_an_import_that_fails_leaves_the_garbage_collector_on():
+    use = "import gc, sys; sys.modules['pyarrow'] = None\ntry:\n    import rnnlm\nexcept ImportError:\n    assert gc.isenabled()\nelse:\n    sys.exit('not tried')"
+    process = subprocess.run([sys.executable, "-c", use], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+
+
 def test_the_public_names_exist_and_are_sorted():
     import rnnlm
 

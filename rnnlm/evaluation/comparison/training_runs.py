@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnlm.checkpoint import CONFIG, HUB_WEIGHTS, LARGEST_JSON_BYTES, WEIGHTS, resolve_checkpoint
+from rnnlm.checkpoint import CONFIG, LARGEST_JSON_BYTES, resolve_checkpoint, weights_file
 from rnnlm.config import flatten
 from rnnlm.errors import CheckpointError, DataError
 from rnnlm.evaluation.comparison.runs import Run
@@ -24,7 +24,7 @@ def training_run(name: str, path: str, metrics: Sequence[Mapping[str, Any]]) -> 
         raise DataError(f"{path}: metrics.jsonl is empty", todo="train for longer than loop.log_every_steps")
     folder = resolve_checkpoint(path)
     settings, fingerprints = _settings(open_location(path))
-    weights = folder.join(WEIGHTS) if folder.join(WEIGHTS).exists() else folder.join(HUB_WEIGHTS)
+    weights = weights_file(folder)
     figures = {
         **_figures(metrics),
         "parameters": _count_parameters(weights),

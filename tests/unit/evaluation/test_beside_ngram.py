@@ -1,5 +1,6 @@
 """A network beside n-grams: the splits against sets and loops, the mixture's ends, and the report."""
 
+import dataclasses
 import json
 import math
 from collections import Counter
@@ -11,6 +12,7 @@ from jobs.schemas import EvaluateJob
 from jobs.strengthen import strengthen
 from rnnlm.data.tokens import TokenTable
 from rnnlm.evaluation.beside_ngram import WEIGHTS, beside_ngram, measure_curve
+from rnnlm.evaluation.beside_ngram_report import plot_curve
 from rnnlm.evaluation.report import ReportInputs, write_report
 from rnnlm.evaluation.stream import StreamResult, Strengthened, stream_totals
 from rnnlm.inference.stream.scorer import StreamScorer
@@ -158,6 +160,13 @@ def test_the_impossible_is_left_out_of_means():
     assert beside.total.mixture == pytest.approx(-np.log([0.75 / math.e + 0.25 / 3] * 2 + [0.75 / math.e]).mean())
     assert beside.curve.nll[-1] is None
     json.dumps(beside.figures(), allow_nan=False)
+
+
+def test_a_curve_of_what_is_all_but_impossible_is_drawn(compared):
+    """An ARPA file writes -99 for impossible, each time a model backs off."""
+    beside, _ = compared
+    curve = dataclasses.replace(beside.curve, nll=[*beside.curve.nll[:-1], 800.0])
+    assert "<svg" in plot_curve(dataclasses.replace(beside, curve=curve)).wide
 
 
 def test_the_report_shows_it_in_all_three_files(compared, tmp_path):

@@ -169,9 +169,20 @@ def test_words_of_another_column_are_noticed(tmp_path):
         measured(tmp_path, other)
 
 
-def test_a_column_of_words_as_such_is_no_surprisal(tmp_path):
+def test_words_that_stand_elsewhere_are_noticed(tmp_path):
+    table = scored(["the  cat"], [[1.0, 2.0]])
+    other = table.set_column(1, "text", pa.array(["the cat"]))
+    with pytest.raises(DataError, match=r"words of rows 0 to 0 are not those of their texts"):
+        measured(tmp_path, other)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["the", "cat"], [{"start_char": "0", "end_char": "3", "logprob": "-1"}], [{"start_char": 0, "end_char": 3}]],
+)
+def test_a_column_of_words_as_such_is_no_surprisal(tmp_path, words):
     file = tmp_path / "labelled.parquet"
-    pq.write_table(pa.table({"words": [["the", "cat"]]}), file)
+    pq.write_table(pa.table({"words": [words]}), file)
     assert not has_words(str(file))
 
 

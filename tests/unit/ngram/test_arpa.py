@@ -12,6 +12,7 @@ from jobs.import_ngram import import_ngram
 from jobs.schemas import ExportJob, ImportNgramJob
 from rnnlm.data.tokenizers.bytes import BytesTokenizer
 from rnnlm.data.tokenizers.chars import CharsConfig
+from rnnlm.data.tokenizers.labels import LabelsConfig
 from rnnlm.data.tokenizers.sentencepiece import SentencePieceConfig
 from rnnlm.data.tokens import TokenTable
 from rnnlm.errors import CheckpointError, DataError, RefusedError, TokenizerError
@@ -111,6 +112,13 @@ def test_unlisted_tokens_share_the_probability_of_the_unknown_one(tmp_path):
     assert probabilities[words.index("dog")] == probabilities[words.index("<unk>")] == pytest.approx(0.5 / 11)
 
 
+def test_an_unlisted_token_was_not_seen_though_ngrams_of_the_unknown_one_were(tmp_path):
+    text = BY_HAND.replace("-0.7 <unk> the", "-0.7 the <unk>")
+    model = read_arpa(written(tmp_path, text), TOKENIZER)
+    found = model.look_up(TokenTable.from_documents(TOKENIZER.encode(["the dog", "the cat"])))
+    assert found.lengths.tolist() == [2, 0, 1, 2, 3, 3]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -155,6 +163,12 @@ def test_pieces_are_written_without_white_space_and_never_alike():
     assert found == {"<s>", "</s>", "<unk>", "a", "b", "\\u0020", "\\u000a", "\\u0009", "\u00a0"}
     with pytest.raises(TokenizerError, match="would both be written '<s>'"):
         arpa_words(words_tokenizer_of("<s> a"))
+
+
+def test_a_vocabulary_of_labels_has_no_end_to_predict():
+    tokenizer = LabelsConfig().train_labelled([(["a", "b"], ["X", "Y"])])
+    with pytest.raises(TokenizerError, match="the tokenizer is one of labels and has no end of sequence"):
+        arpa_words(tokenizer)
 
 
 def words_tokenizer_of(text):

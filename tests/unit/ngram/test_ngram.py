@@ -188,6 +188,12 @@ def test_no_count_of_four_is_no_obstacle():
     assert (found.values[2], found.estimated) == (3.0, True)
 
 
+def test_an_order_beyond_a_byte_is_looked_up():
+    table = TokenTable.from_documents([np.zeros(300, dtype=np.int32)])
+    model = NGramConfig(order=130).train(table, ONE_SIGN)
+    assert model.look_up(table).lengths.max() == 130
+
+
 # ----- refused
 
 

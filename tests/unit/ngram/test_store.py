@@ -101,6 +101,14 @@ def test_a_card_that_does_not_fit_is_refused(saved, change, message):
         load_ngram(folder.uri)
 
 
+def test_what_a_card_lacks_is_named(saved):
+    _, folder = saved
+    card = folder.join("config.json")
+    card.write_json({name: value for name, value in card.read_json().items() if name not in {"order", "trained"}})
+    with pytest.raises(CheckpointError, match=r"config.json lacks order, trained; copy the model again"):
+        load_ngram(folder.uri)
+
+
 # ----- the job
 
 
