@@ -48,7 +48,8 @@ def connect(address: str | None = None) -> None:
     if ray.is_initialized():
         return
     cluster = address or os.environ.get("RAY_ADDRESS") or _started_here() or "local"
-    ensure_token()
+    if cluster == "local":
+        ensure_token()
     try:
         ray.init(address=cluster, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except ConnectionError as error:

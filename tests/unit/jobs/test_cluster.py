@@ -11,11 +11,11 @@ from rnnlm.errors import EnvironmentFailure
 
 @pytest.fixture
 def joined(monkeypatch):
-    """Addresses that Ray was given."""
+    """Addresses that Ray was given, and that a token was made."""
     addresses = []
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", lambda address, **options: addresses.append(address))
-    monkeypatch.setattr(cluster, "ensure_token", lambda: None)
+    monkeypatch.setattr(cluster, "ensure_token", lambda: addresses.append("token"))
     return addresses
 
 
@@ -37,14 +37,14 @@ def test_another_one_goes_before(joined, recorded, monkeypatch):
     cluster.connect("10.0.0.1:6379")
     monkeypatch.setenv("RAY_ADDRESS", "local")
     cluster.connect()
-    assert joined == ["10.0.0.1:6379", "local"]
+    assert joined == ["10.0.0.1:6379", "token", "local"]
 
 
 @pytest.mark.parametrize("record", [None, "", "no address", "127.0.0.1:99999", "no.such.host.invalid:6379"])
 def test_without_a_record_that_leads_anywhere_one_is_started(joined, monkeypatch, record):
     monkeypatch.setattr(cluster, "read_ray_address", lambda folder: record)
     cluster.connect()
-    assert joined == ["local"]
+    assert joined == ["token", "local"]
 
 
 def test_one_that_was_killed_is_not_waited_for(joined, monkeypatch):
@@ -52,7 +52,7 @@ def test_one_that_was_killed_is_not_waited_for(joined, monkeypatch):
         address = f"127.0.0.1:{server.getsockname()[1]}"
     monkeypatch.setattr(cluster, "read_ray_address", lambda folder: address)
     cluster.connect()
-    assert joined == ["local"]
+    assert joined == ["token", "local"]
 
 
 def test_one_that_does_not_let_the_user_in_is_named(joined, recorded, monkeypatch):
