@@ -117,16 +117,14 @@ class Location:
         return found
 
     def list_names(self) -> list[str]:
-        """Names directly below this folder, sorted; empty if there is no such folder."""
-        return sorted(info.base_name for info in self.list_infos(recursive=False))
+        """Names directly below this folder, sorted, without what a cut-short write may leave; empty if there is no such
+        folder."""
+        return sorted(info.base_name for info in self.list_infos(recursive=False) if not _is_unfinished(info))
 
     def list_files(self) -> list[str]:
         """Paths of all files below this folder, relative to it; what a cut-short write may leave does not count."""
         infos = [info for info in self.list_infos(recursive=True) if info.type == pafs.FileType.File]
-        started = [
-            info for info in infos if not (info.base_name.startswith(".") and info.base_name.endswith(TEMPORARY))
-        ]
-        return sorted(info.path[len(self.path) :].lstrip("/") for info in started)
+        return sorted(info.path[len(self.path) :].lstrip("/") for info in infos if not _is_unfinished(info))
 
     def open_input(self) -> pa.NativeFile:
         """The file, open for reading at any place. Raises OSError as `retrying` does; wrap reading in that, too."""
@@ -350,6 +348,12 @@ def _below(uri: str, tail: str) -> str:
 def _above(uri: str, levels: int) -> str:
     head, mark, query = uri.partition("?")
     return f"{head.rstrip('/').rsplit('/', levels)[0]}{mark}{query}"
+
+
+def _is_unfinished(info: pafs.FileInfo) -> bool:
+    """Whether this is the temporary file of a write: that of a process that works, or of one that was killed."""
+    name: str = info.base_name
+    return name.startswith(".") and name.endswith(TEMPORARY)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

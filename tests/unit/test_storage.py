@@ -54,7 +54,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(folder, monk
         folder.join("x").write_bytes(b"new" * 1000)
     monkeypatch.undo()
     assert folder.join("x").read_bytes() == b"old"
-    assert folder.list_names() == ["x"]
+    assert [path.name for path in Path(folder.path).iterdir()] == ["x"]
 
 
 def test_a_write_that_is_interrupted_leaves_the_old_content_and_nothing_else(folder, monkeypatch):
@@ -68,7 +68,7 @@ def test_a_write_that_is_interrupted_leaves_the_old_content_and_nothing_else(fol
         folder.join("x").write_bytes(b"new")
     monkeypatch.undo()
     assert folder.join("x").read_bytes() == b"old"
-    assert folder.list_names() == ["x"]
+    assert [path.name for path in Path(folder.path).iterdir()] == ["x"]
 
 
 def test_the_content_is_on_the_disk_before_the_name_is(folder, monkeypatch):
@@ -83,7 +83,9 @@ def test_the_content_is_on_the_disk_before_the_name_is(folder, monkeypatch):
 def test_listing_is_sorted_by_name_and_a_missing_folder_is_empty(folder):
     for name in ("b", "a", "c"):
         folder.join("d", name).write_bytes(b"")
+    (Path(folder.path) / "d" / ".b.0123.tmp").write_bytes(b"of a write that was killed")
     assert folder.join("d").list_names() == ["a", "b", "c"]
+    assert folder.join("d").list_files() == ["a", "b", "c"]
     assert folder.join("nowhere").list_names() == []
 
 

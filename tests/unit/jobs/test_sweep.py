@@ -24,6 +24,7 @@ def test_records_outlive_the_process(tmp_path):
     for _ in range(2):
         first.begin(trial("one"))
         first.end("one", "failed", 1.25, error="DataError: no")
+    (tmp_path / "_sweep/trials/.one.json.0123.tmp").write_text("{")  # of a write that was killed
     record = sweep(tmp_path).records["one"]
     assert (record.state, record.attempts, record.seconds, record.error) == ("failed", 2, 1.25, "DataError: no")
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,6 +76,10 @@ def kill_at(monkeypatch):
             count = next(written)
             if count == number and after:
                 whole(self, content)
+            elif count == number:  # as a real one leaves it
+                unfinished = Path(self.path).with_name(f".{Path(self.path).name}.0123.tmp")
+                unfinished.parent.mkdir(parents=True, exist_ok=True)
+                unfinished.write_bytes(content[: len(content) // 2])
             if count >= number:
                 raise KilledError
             whole(self, content)
@@ -89,7 +94,7 @@ def outcome(folder):
     """All that a run leaves, times apart: the files of its checkpoints, its pointers and its rows."""
     files = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in {METRICS, "training.json"}:
+        if path.is_file() and path.suffix != ".tmp" and path.name not in {METRICS, "training.json"}:
             files[str(path.relative_to(folder))] = path.read_bytes()
     states = [json.loads(path.read_text()) for path in sorted(folder.rglob("training.json"))]
     states = [{k: v for k, v in state.items() if not k.endswith("seconds")} for state in states]
