@@ -24,6 +24,7 @@ class Head:
     """How to reach the cluster."""
 
     environment: dict[str, str]
+    address: str  # where commands join
     dashboard: str  # where jobs are submitted
     mark: str
 
@@ -52,7 +53,7 @@ def local_head(num_cpus: int) -> Iterator[Head]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    head = Head(environment, f"http://127.0.0.1:{dashboard}", secrets.token_hex(8))
+    head = Head(environment, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", secrets.token_hex(8))
     command = [
         RAY, "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
         f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}", f"--num-cpus={num_cpus}",

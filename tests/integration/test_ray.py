@@ -2,9 +2,7 @@
 
 import json
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.local_head import local_head
 from tests.integration.pipeline import ROOT, TIMEOUT_SECONDS, part_bytes, pipeline, run_job, run_well
 
 pytestmark = pytest.mark.ray
@@ -28,61 +27,11 @@ def made():
     return pipeline()
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports below those that Ray gives to its workers."""
-    found = []
-    for port in range(20_500, 32_000, 7):
-        with socket.socket() as candidate:
-            try:
-                candidate.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError("no free port")
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster():
     """A head with a token of its own; gives the environment to reach it and the address of its dashboard."""
-    folder = tmp_path_factory.mktemp("ray")
-    token = folder / "token"
-    token.write_text(secrets.token_hex(32))
-    gcs, dashboard, agent, client = free_ports(4)
-    env = {
-        **os.environ,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "PATH": f"{BIN}:{os.environ['PATH']}",
-    }
-    temporary = f"/tmp/rnnlm-{secrets.token_hex(4)}"  # holds sockets, whose paths must stay short
-    command = [
-        str(BIN / "ray"), "start", "--head", "--block", f"--port={gcs}", f"--dashboard-port={dashboard}",
-        f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}", "--num-cpus=2",
-        f"--temp-dir={temporary}", "--node-ip-address=127.0.0.1",
-    ]  # fmt: skip
-    log = (folder / "head.log").open("w")
-    head = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    for port in (gcs, dashboard, agent):
-        while not answers(port):
-            assert head.poll() is None, (folder / "head.log").read_text()
-            assert time.monotonic() < deadline, (folder / "head.log").read_text()
-            time.sleep(0.1)
-    yield {**env, "RAY_ADDRESS": f"127.0.0.1:{gcs}"}, f"http://127.0.0.1:{dashboard}"
-    # Only what this fixture started: `ray stop` would end every cluster of the machine.
-    for pid, title in process_titles():
-        if temporary in title and pid != os.getpid():
-            os.kill(pid, signal.SIGKILL)
-    head.wait()
-    log.close()
+    with local_head(num_cpus=2) as head:
+        yield {**head.environment, "RAY_ADDRESS": head.address}, head.dashboard
 
 
 @pytest.fixture(scope="module")

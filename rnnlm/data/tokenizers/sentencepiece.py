@@ -131,7 +131,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def starts(self, texts: Sequence[str]) -> list[Ids]:
         # SentencePiece knows which characters of the text as it was given became a piece, whatever normalisation made
-        # of them. One text at a time: it answers in Python objects, some 200 bytes a token.
+        # of them. One text at a time: it answers in Python objects, some 300 bytes a token.
         with _no_collection():
             return [self._starts(text) for text in texts]
 
